@@ -1,0 +1,105 @@
+"""The command line: reads arguments and settings, and leaves the work to ``app.main``.
+
+Exit codes: 0 done, 1 something needed does not work, 2 the settings or arguments are wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+from app.errors import AppError, SettingsInvalid
+from app.log import configure_logging
+from app.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from typing import Any
+
+Result = TypeVar("Result")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="tagship")
+def main() -> None:
+    """Push a tag, ship the image."""
+
+
+@main.command()
+@click.option("--no-workers", is_flag=True, help="Answer requests only; `tagship worker` elsewhere does the work.")
+def serve(*, no_workers: bool) -> None:
+    """Run the web application and, unless told not to, the workers."""
+    from app.main import serve as run  # noqa: PLC0415 - the import takes a second that --help should not
+
+    _run(run(_settings(), with_workers=not no_workers))
+
+
+@main.command()
+def worker() -> None:
+    """Run the workers only."""
+    from app.main import work  # noqa: PLC0415
+
+    _run(work(_settings()))
+
+
+@main.command("migrate")
+def migrate_command() -> None:
+    """Bring the database's schema up to date."""
+    from app.main import database  # noqa: PLC0415
+    from app.postgres.migrate import migrate  # noqa: PLC0415
+
+    async def run() -> None:
+        async with database(_settings()) as dsn:
+            applied = await migrate(dsn)
+        click.echo("\n".join(f"applied {name}" for name in applied) or "the schema is up to date")
+
+    _run(run())
+
+
+@main.command()
+def doctor() -> None:
+    """Look at every part; say what is wrong and how to mend it."""
+    from app.doctor import examine  # noqa: PLC0415
+
+    async def run() -> bool:
+        findings = await examine(_settings())
+        for found in findings:
+            mark = "ok  " if found.ok else ("FAIL" if found.needed else "warn")
+            click.echo(f"{mark} {found.part:<9} {found.sentence}")
+        return all(found.ok or not found.needed for found in findings)
+
+    if not _run(run()):
+        sys.exit(1)
+
+
+def _settings() -> Settings:
+    """The settings of the environment, with logging set up by them; exit 2 with every problem when they are wrong."""
+    try:
+        settings = load_settings(os.environ)
+    except SettingsInvalid as error:
+        for problem in error.problems:
+            click.echo(f"tagship: {problem}", err=True)
+        sys.exit(2)
+    configure_logging(settings.tagship_log_format, secrets=settings.secret_values())
+    return settings
+
+
+def _run(coroutine: Coroutine[Any, Any, Result]) -> Result:
+    """Run to the end; a failure we know is one sentence and exit 1."""
+    try:
+        return asyncio.run(coroutine)
+    except SettingsInvalid as error:
+        for problem in error.problems:
+            click.echo(f"tagship: {problem}", err=True)
+        sys.exit(2)
+    except AppError as error:
+        click.echo(f"tagship: {error}", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""Reading requests: bodies, ids and query parameters, each refused with a problem that names what is wrong."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from app.problems import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pydantic_core import ErrorDetails
+    from starlette.requests import Request
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+MOST_BODY_BYTES: Final = 1024 * 1024
+LARGEST_ID: Final = 2**63 - 1
+
+
+async def json_body(request: Request, model: type[ModelT]) -> ModelT:
+    """The body as a valid model; 415 for another content type, 413 over 1 MiB, 400 for no JSON, 422 naming each
+    wrong field.
+    """
+    content_type = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    if content_type != "application/json" and not content_type.endswith("+json"):
+        raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send the body as application/json")
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MOST_BODY_BYTES:
+            raise Problem(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the body is over 1 MiB", headers={"Connection": "close"}
+            )
+    try:
+        return model.model_validate_json(bytes(body))
+    except ValidationError as error:
+        raise invalid(error) from None
+
+
+def query(request: Request, model: type[ModelT]) -> ModelT:
+    """The query parameters as a valid model; 422 for unknown, repeated or wrong ones."""
+    pairs = request.query_params.multi_items()
+    repeated = sorted({name for name, _ in pairs if sum(name == other for other, _ in pairs) > 1})
+    if repeated:
+        raise Problem(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            f"given more than once: {', '.join(repeated)}",
+            errors=[{"loc": ["query", name], "msg": "given more than once"} for name in repeated],
+        )
+    try:
+        return model.model_validate_strings(dict(pairs))
+    except ValidationError as error:
+        raise invalid(error, ("query",)) from None
+
+
+def invalid(error: ValidationError, prefix: Iterable[str] = ()) -> Problem:
+    """The problem for what a model refused: 400 when it was not JSON at all, else 422 with every field."""
+    problems = error.errors(include_url=False, include_context=False, include_input=False)
+    if any(problem["type"] == "json_invalid" for problem in problems):
+        return Problem(HTTPStatus.BAD_REQUEST, "the body is not valid JSON")
+    errors = [
+        {"loc": [*prefix, *(str(part) for part in problem["loc"])], "msg": _message(problem)} for problem in problems
+    ]
+    detail = "; ".join(f"{'.'.join(one['loc']) or 'body'}: {one['msg']}" for one in errors)
+    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=errors)
+
+
+def _message(problem: ErrorDetails) -> str:
+    message = problem["msg"].removeprefix("Value error, ")
+    return message[:1].lower() + message[1:]
+
+
+def path_id(request: Request, what: str) -> int:
+    """The id in the path; 404 for anything that cannot be one."""
+    text = request.path_params["id"]
+    value = int(text) if text.isascii() and text.isdigit() and len(text) <= len(str(LARGEST_ID)) else 0
+    if not 1 <= value <= LARGEST_ID:
+        raise missing(what, text)
+    return value
+
+
+def missing(what: str, name: object) -> Problem:
+    """404 for a thing that is not there."""
+    return Problem(HTTPStatus.NOT_FOUND, f"there is no {what} {str(name)[:100]}")

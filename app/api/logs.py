@@ -1,0 +1,73 @@
+"""/api/v1/images/{id}/log: the build log as server-sent events while it grows, or as text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sse_starlette import EventSourceResponse, ServerSentEvent
+from starlette.responses import StreamingResponse
+
+from app.api.asking import missing, path_id
+from app.api.services import services_of
+from app.builds import store
+from app.builds.log import PIECES, follow_log
+from app.postgres.pool import transaction
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from app.api.services import Services
+
+
+async def read_log(request: Request) -> Response:
+    """The log of the image's latest build: ``text/plain`` when asked for, else one event per piece until ``event:
+    end``.
+
+    An event's id is ``<build>.<piece>``; a client that comes back with it as ``Last-Event-ID`` misses and repeats
+    nothing.
+    """
+    image_id = path_id(request, "image")
+    services = services_of(request)
+    async with transaction(services.pool) as conn:
+        image = await store.read_image(conn, image_id)
+    if image is None:
+        raise missing("image", image_id)
+    if "text/plain" in request.headers.get("accept", ""):
+        return StreamingResponse(_stored(services, image.latest_build_id), media_type="text/plain; charset=utf-8")
+    after = resume_after(request.headers.get("last-event-id", ""), image.latest_build_id)
+    return EventSourceResponse(
+        _events(services, image.latest_build_id, after),
+        ping=15,
+        send_timeout=30,
+        headers={"X-Accel-Buffering": "no", "Cache-Control": "no-store"},
+    )
+
+
+def resume_after(last_event_id: str, build_id: int) -> int:
+    """The last piece that a returning client has; 0 for a new one, or when another build has become the latest."""
+    build, _, piece = last_event_id.partition(".")
+    plain = piece.isascii() and piece.isdigit() and len(piece) <= len(str(2**62))
+    return int(piece) if plain and build == str(build_id) else 0
+
+
+async def _events(services: Services, build_id: int, after: int) -> AsyncIterator[ServerSentEvent]:
+    async for seq, text in follow_log(services.pool, services.wakeups, build_id, after):
+        yield ServerSentEvent(text.removesuffix("\n"), event="log", id=f"{build_id}.{seq}")
+    async with transaction(services.pool) as conn:
+        build = await store.read(conn, build_id)
+    yield ServerSentEvent(str(build.state) if build else "", event="end")
+
+
+async def _stored(services: Services, build_id: int) -> AsyncIterator[str]:
+    after = 0
+    while True:
+        async with transaction(services.pool) as conn:
+            pieces = await store.read_log(conn, build_id, after, PIECES)
+        for seq, text in pieces:
+            after = seq
+            yield text
+        if len(pieces) < PIECES:
+            return

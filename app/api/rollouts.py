@@ -1,0 +1,58 @@
+"""/api/v1/rollouts: how one change of one service goes."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+from starlette.responses import JSONResponse
+
+from app.api.asking import missing, path_id
+from app.api.schema import RolloutOut
+from app.api.services import services_of
+from app.postgres.pool import transaction
+from app.rollouts import store
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from app.api.services import Services
+    from app.rollouts.model import Rollout
+
+LOOK_AGAIN_S: Final = 1.0
+
+
+async def read_rollout(request: Request) -> Response:
+    rollout_id = path_id(request, "rollout")
+    async with transaction(services_of(request).pool) as conn:
+        rollout = await store.read(conn, rollout_id)
+    if rollout is None:
+        raise missing("rollout", rollout_id)
+    return JSONResponse(RolloutOut.of(rollout).model_dump(mode="json"))
+
+
+async def accepted(services: Services, rollout_id: int, wait_s: float) -> Response:
+    """202 the rollout with its address, once it is final or the caller has waited long enough."""
+    rollout = await when_final(services, rollout_id, wait_s)
+    shown = RolloutOut.of(rollout).model_dump(mode="json")
+    return JSONResponse(shown, HTTPStatus.ACCEPTED, {"Location": f"/api/v1/rollouts/{rollout_id}"})
+
+
+async def when_final(services: Services, rollout_id: int, wait_s: float) -> Rollout:
+    """The rollout as soon as it is final, at the latest after ``wait_s`` seconds."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + wait_s
+    with services.wakeups.subscribe(store.state_topic(rollout_id)) as woken:
+        while True:
+            woken.clear()
+            async with transaction(services.pool) as conn:
+                rollout = await store.read(conn, rollout_id)
+            assert rollout is not None
+            left = deadline - loop.time()
+            if rollout.state.final or left <= 0:
+                return rollout
+            with suppress(TimeoutError):
+                await asyncio.wait_for(woken.wait(), min(LOOK_AGAIN_S, left))

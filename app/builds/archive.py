@@ -1,0 +1,281 @@
+"""GitHub's source archive, read as a stream of checked members; nothing is extracted and memory stays flat.
+
+The archive is the output of ``git archive``: a gzip'd tar with one top folder and a pax global header whose ``comment`` is the
+full commit. Everything read here is decided by whoever can push to a repository, so every name, type, size and order is checked
+before anybody acts on it. Pure with respect to the program: a file object in, values out, no event loop.
+
+Facts about ``tarfile`` this rests on: ``next()`` takes a damaged header in mid-archive for the end (so ``frombuf`` is
+overridden), keeps every member it has seen (so ``members`` is cleared), and reads extended headers whole (so a budget stands
+between it and the archive).
+"""
+
+from __future__ import annotations
+
+import gzip
+import tarfile
+import zlib
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import IO, TYPE_CHECKING, Final, Protocol, cast
+
+from app.errors import GitHubUnavailable, SourceInvalid
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+PIECE: Final = 256 * 1024
+MIB: Final = 1024 * 1024
+GIB: Final = 1024 * MIB
+
+
+@dataclass(frozen=True, slots=True)
+class ContextLimits:
+    """What a source archive may hold at most; sizes are of the unpacked files.
+
+    ``ratio`` (unpacked to packed) is looked at only beyond ``ratio_after_bytes``: small repositories may compress as they like.
+    """
+
+    entries: int = 200_000
+    file_bytes: int = 4 * GIB
+    total_bytes: int = 16 * GIB
+    path_bytes: int = 4096
+    header_bytes: int = MIB
+    ratio: int = 200
+    ratio_after_bytes: int = GIB
+
+
+class Kind(StrEnum):
+    FILE = "file"
+    DIRECTORY = "directory"
+    SYMLINK = "symlink"
+    HARDLINK = "hardlink"
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One entry; ``path`` is relative to the repository (``""`` is its root), undecodable bytes as surrogates.
+
+    ``target`` is a symlink's text as it stands, or the repository path that a hardlink names. ``mtime`` in seconds since the epoch.
+    """
+
+    path: str
+    kind: Kind
+    size: int
+    executable: bool
+    mtime: int
+    target: str = ""
+
+
+class Source(Protocol):
+    """Where the packed archive comes from: ``read`` gives up to ``size`` bytes, none at the end."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+class ArchiveReader:
+    """The members of one archive, once, in order, with their content.
+
+    Iterating raises ``SourceInvalid`` when the archive is of another commit than ``commit`` (nothing was yielded then), unsafe,
+    damaged, out of git's order or over a limit, and ``GitHubUnavailable`` when it ends early.
+    """
+
+    def __init__(self, source: Source, *, commit: str, limits: ContextLimits) -> None:
+        self._commit, self._limits = commit, limits
+        self._bytes = _Unpacked(source, limits)
+        self._order = _TreeOrder()
+        self._top: str | None = None
+
+    def members(self) -> Iterator[tuple[Member, Iterator[bytes]]]:
+        """Yield each member with an iterator over its content; content that is not read is skipped."""
+        with _damage_told():
+            self._bytes.budget = self._limits.header_bytes
+            with tarfile.open(
+                fileobj=cast("IO[bytes]", self._bytes),
+                mode="r|",
+                bufsize=PIECE,
+                tarinfo=_Header,
+                encoding="utf-8",
+                errors="surrogateescape",
+            ) as tar:
+                yield from self._walk(tar)
+            self._bytes.budget = self._limits.header_bytes
+            while self._bytes.read(PIECE):
+                pass
+
+    def _walk(self, tar: tarfile.TarFile) -> Iterator[tuple[Member, Iterator[bytes]]]:
+        entries = total = 0
+        while True:
+            self._bytes.budget = self._limits.header_bytes + 2 * PIECE
+            info = tar.next()
+            if info is None:
+                break
+            tar.members.clear()  # type: ignore[attr-defined]  # typeshed does not list it; it would grow with every member
+            entries, total = entries + 1, total + info.size
+            self._check_commit(tar)
+            self._check_limits(entries, info, total)
+            member = self._checked(info)
+            self._bytes.budget = info.size + 2 * PIECE
+            content = _content(tar, info) if member.kind is Kind.FILE else iter(())
+            yield member, content
+            for _ in content:
+                pass
+        if not entries:
+            raise SourceInvalid("the source archive is empty")
+
+    def _check_commit(self, tar: tarfile.TarFile) -> None:
+        named = tar.pax_headers.get("comment")
+        if named is None:
+            raise SourceInvalid(f"the source archive does not say of which commit it is; wanted {self._commit}")
+        if named != self._commit:
+            raise SourceInvalid(f"the source archive is of commit {named[:64]}, not of {self._commit}; ask GitHub for it again")
+
+    def _check_limits(self, entries: int, info: tarfile.TarInfo, total: int) -> None:
+        limits = self._limits
+        if entries > limits.entries:
+            raise SourceInvalid(f"the source has more than {limits.entries} files and folders")
+        if not 0 <= info.size <= limits.file_bytes:
+            raise SourceInvalid(f"{_shown(info.name)} has {info.size} bytes; a file may have at most {limits.file_bytes}")
+        if total > limits.total_bytes:
+            raise SourceInvalid(f"the source unpacks to more than {limits.total_bytes} bytes")
+
+    def _checked(self, info: tarfile.TarInfo) -> Member:
+        kind = _kind(info)
+        path = self._below_top(info.name)
+        target = info.linkname if kind is Kind.SYMLINK else ""
+        if kind is Kind.HARDLINK:
+            target = self._below_top(info.linkname)
+        if "\0" in target or len(target) > self._limits.path_bytes:
+            raise SourceInvalid(f"{_shown(path)} is a link to a name that no file can have")
+        self._order.check(path, kind)
+        mtime = int(min(max(info.mtime, 0), 2**33))
+        return Member(path, kind, info.size if kind is Kind.FILE else 0, bool(info.mode & 0o111), mtime, target)
+
+    def _below_top(self, name: str) -> str:
+        """The name without the archive's one top folder; refuses names that could lead out of it."""
+        parts = name.split("/")
+        if not all(parts) or ".." in parts or "." in parts or "\0" in name:
+            raise SourceInvalid(f"the source archive holds the unsafe name {_shown(name)}")
+        if len(name.encode("utf-8", "surrogateescape")) > self._limits.path_bytes:
+            raise SourceInvalid(f"{_shown(name)} has a path longer than {self._limits.path_bytes} bytes")
+        if self._top is None:
+            self._top = parts[0]
+        if parts[0] != self._top:
+            raise SourceInvalid(f"the source archive holds {_shown(name)} beside its top folder {_shown(self._top)}")
+        return "/".join(parts[1:])
+
+
+def sort_key(path: str) -> bytes:
+    """Git's order of files: the path's bytes."""
+    return path.encode("utf-8", "surrogateescape")
+
+
+class _TreeOrder:
+    """Holds the archive to a walk of git trees: each name once, sorted, and always inside a folder that is open.
+
+    So nothing can be written twice or through a symlink, and a file whose place has passed is known to be absent. A submodule
+    is a folder in the archive but sorted like a file, hence the two readings of a folder's place.
+    """
+
+    def __init__(self) -> None:
+        self._last: bytes | None = None
+        self._open: list[str] = []
+
+    def check(self, path: str, kind: Kind) -> None:
+        while self._open and not path.startswith(self._open[-1] + "/"):
+            self._open.pop()
+        if path.rpartition("/")[0] != (self._open[-1] if self._open else ""):
+            raise SourceInvalid(f"the source archive holds {_shown(path)} outside of its folder; it was not made by git")
+        place = sort_key(path)
+        latest = place + b"/" if kind is Kind.DIRECTORY else place
+        if self._last is not None and (latest <= self._last or place == self._last):
+            raise SourceInvalid(f"the source archive holds {_shown(path)} twice or out of git's order")
+        self._last = place
+        if kind is Kind.DIRECTORY and path:
+            self._open.append(path)
+
+
+class _Header(tarfile.TarInfo):
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Header:
+        if len(buf) != tarfile.BLOCKSIZE:
+            raise EOFError
+        if not any(buf):
+            return super().frombuf(buf, encoding, errors)  # raises what tarfile takes for the end
+        try:
+            return super().frombuf(buf, encoding, errors)
+        except tarfile.HeaderError as error:
+            raise SourceInvalid(f"the source archive is damaged: {error}") from None
+
+
+class _Unpacked:
+    """The unpacked tar as a file, which hands out no more than ``budget`` bytes and watches the compression ratio."""
+
+    def __init__(self, source: Source, limits: ContextLimits) -> None:
+        self.budget = 0
+        self._limits = limits
+        self._source = source
+        self._packed = self._unpacked = 0
+        self._gzip = gzip.GzipFile(fileobj=cast("IO[bytes]", _Counted(source, self._count)), mode="rb")
+
+    def _count(self, size: int) -> None:
+        self._packed += size
+
+    def read(self, size: int) -> bytes:
+        piece = self._gzip.read(size)
+        self._unpacked += len(piece)
+        self.budget -= len(piece)
+        if self.budget < -PIECE:
+            raise SourceInvalid(f"a header of the source archive has more than {self._limits.header_bytes} bytes")
+        if self._unpacked > max(self._limits.ratio_after_bytes, self._packed * self._limits.ratio):
+            raise SourceInvalid(f"the source archive unpacks to more than {self._limits.ratio} times its size")
+        return piece
+
+
+class _Counted:
+    def __init__(self, source: Source, count: Callable[[int], None]) -> None:
+        self._source, self._count = source, count
+
+    def read(self, size: int = -1) -> bytes:
+        piece = self._source.read(size if size >= 0 else PIECE)
+        self._count(len(piece))
+        return piece
+
+
+def _content(tar: tarfile.TarFile, info: tarfile.TarInfo) -> Iterator[bytes]:
+    file = tar.extractfile(info)
+    assert file is not None, "a regular file has content"
+    with file:
+        while piece := file.read(PIECE):
+            yield piece
+
+
+def _kind(info: tarfile.TarInfo) -> Kind:
+    if info.isdir():
+        return Kind.DIRECTORY
+    if info.issym():
+        return Kind.SYMLINK
+    if info.islnk():
+        return Kind.HARDLINK
+    if info.type in (tarfile.REGTYPE, tarfile.AREGTYPE) and not info.issparse():
+        return Kind.FILE
+    raise SourceInvalid(f"the source archive holds {_shown(info.name)}, which is neither a file, a folder nor a link")
+
+
+@contextmanager
+def _damage_told() -> Iterator[None]:
+    """Turn what gzip and tarfile raise into our two errors: ended early (worth another try) or damaged."""
+    try:
+        yield
+    except EOFError:
+        raise GitHubUnavailable("the source archive from GitHub ended early") from None
+    except tarfile.ReadError as error:
+        if "unexpected end of data" in str(error):
+            raise GitHubUnavailable("the source archive from GitHub ended early") from None
+        raise SourceInvalid(f"the source archive is damaged: {error}") from None
+    except (tarfile.TarError, gzip.BadGzipFile, zlib.error, ValueError, OverflowError, RecursionError) as error:
+        raise SourceInvalid(f"the source archive is damaged: {error}") from None
+
+
+def _shown(name: str) -> str:
+    return repr(name if len(name) <= 120 else name[:117] + "…")  # noqa: PLR2004 - a width for people

@@ -1,0 +1,1 @@
+from app.repositories.recipe import Recipe as Recipe

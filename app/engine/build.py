@@ -1,0 +1,124 @@
+"""One image build on the engine: the request as data, and the engine's output as log text and an image.
+
+Both builders answer with a stream of JSON objects. An HTTP 200 says nothing: a build succeeded only if the stream
+named an image, carried no error and ended properly. Leaving the stream, by whatever way, stops the build.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import TYPE_CHECKING, Final, Self
+from urllib.parse import quote, urlencode
+
+import aiohttp
+
+from app.engine.output import BuildOutput, failure_sentence
+from app.engine.shape import Builder
+from app.errors import AppError, BuildFailed, EngineRefused
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator
+
+    from app.engine.client import Engine
+    from app.engine.shape import BuildEvent, BuildRequest, EngineInfo
+
+ACTION: Final = "build the image"
+CANCEL_TIMEOUT: Final = aiohttp.ClientTimeout(total=2)
+BUILDKIT_API: Final = (1, 39)
+
+
+def supports_buildkit(info: EngineInfo) -> bool:
+    """Tell whether the engine builds with BuildKit from a plain upload (API 1.39, Linux; its ping may not say)."""
+    return info.api_version >= BUILDKIT_API and info.os == "linux"
+
+
+def build_params(request: BuildRequest) -> list[tuple[str, str]]:
+    """The query of ``POST /build`` as pairs, since ``t`` may repeat.
+
+    ``pull`` stays unset: both builders then take a base image that the engine already has, without asking a registry.
+    """
+    params = [("dockerfile", request.dockerfile), *(("t", tag) for tag in request.tags)]
+    if request.builder is Builder.BUILDKIT:
+        params += [("version", "2"), ("buildid", request.build_id)]
+    else:
+        params += [("version", "1"), ("rm", "1"), ("forcerm", "1")]
+    if request.target:
+        params.append(("target", request.target))
+    if request.build_args:
+        params.append(("buildargs", _json(dict(request.build_args))))
+    if request.labels:
+        params.append(("labels", _json(dict(request.labels))))
+    return params
+
+
+async def stream_build(
+    engine: Engine, request: BuildRequest, context: AsyncIterator[bytes]
+) -> AsyncGenerator[BuildEvent]:
+    """Build an image from a tar that is uploaded while the output is read; the last event is ``ImageMade``.
+
+    Yields the log in the engine's order. Closing the generator or cancelling its consumer stops the build at once and
+    waits neither for it nor for the upload. Raises what ``context`` raises, ``BuildFailed`` with the step that failed,
+    ``EngineRefused`` when the engine lacks the builder, and ``EngineUnavailable`` when the stream ends early.
+    """
+    upload, output = _Upload(context), BuildOutput()
+    path = f"build?{urlencode(build_params(request), quote_via=quote)}"
+    over = False
+    try:
+        async with engine.stream(ACTION, path, "POST", body=upload, content_type="application/x-tar") as response:
+            async for chunk in response.content.iter_any():
+                for event in output.feed(chunk):
+                    yield event
+            for event in output.close():
+                yield event
+        over = True
+    except AppError as error:
+        over = isinstance(error, BuildFailed | EngineRefused)
+        if upload.failure is not None:
+            raise upload.failure from None
+        if isinstance(error, EngineRefused):
+            raise _early_failure(error, request.builder) from error
+        raise
+    finally:
+        if not over and request.builder is Builder.BUILDKIT:
+            await _cancel(engine, request.build_id)
+
+
+def _early_failure(error: EngineRefused, builder: Builder) -> AppError:
+    """The classic builder reports a bad or missing Dockerfile as an HTTP error, BuildKit only that it is not there."""
+    if builder is Builder.BUILDKIT and "buildkit" in error.message.lower():
+        return error
+    return BuildFailed(failure_sentence("", error.message, None))
+
+
+async def _cancel(engine: Engine, build_id: str) -> None:
+    """Ask BuildKit to drop the build, in case something between us kept the cut connection open. Best effort."""
+    with contextlib.suppress(AppError):
+        await engine.call("cancel the build", "build/cancel", "POST", params={"id": build_id}, timeout=CANCEL_TIMEOUT)
+
+
+class _Upload:
+    """The build context as aiohttp reads it; remembers its failure, which aiohttp would report as a lost connection.
+
+    An iterator and no generator: aiohttp drops it half-read when the response ends, and the caller owns ``context``.
+    """
+
+    def __init__(self, context: AsyncIterator[bytes]) -> None:
+        self._context = context
+        self.failure: Exception | None = None
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            return await anext(self._context)
+        except StopAsyncIteration:
+            raise
+        except Exception as error:
+            self.failure = error
+            raise
+
+
+def _json(value: dict[str, str]) -> str:
+    return json.dumps(value, ensure_ascii=False, sort_keys=True)

@@ -1,0 +1,236 @@
+"""What a signed delivery says, as one of two small values. Pure: bytes in, value out; a fault is ``PayloadInvalid``.
+
+Our own lenient models instead of GitHub's full schema: that one refuses GitHub's own examples and whatever an older
+GitHub Enterprise Server leaves out. Text that we keep must be text PostgreSQL can hold: no NUL, no lone surrogate.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Any, Final, NoReturn
+from urllib.parse import parse_qsl
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from app.errors import PayloadInvalid
+
+TAGS: Final = "refs/tags/"
+BRANCHES: Final = "refs/heads/"
+NO_COMMIT: Final = "0" * 40
+
+JSON_TYPE: Final = "application/json"
+FORM_TYPE: Final = "application/x-www-form-urlencoded"
+MOST_FORM_FIELDS: Final = 10
+
+# GitHub's limit is below 255 bytes; names of some 2,700 no index of PostgreSQL holds. Git refuses control characters.
+LONGEST_REF: Final = 1024
+CONTROL: Final = re.compile(r"[\x00-\x20\x7f]")
+EVENT_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
+
+NOT_OURS: Final = {
+    "ping": "ping: the webhook reaches us",
+    "create": "create: the push event of the same tag is what starts a build",
+    "delete": "delete: a deleted tag changes nothing",
+    "release": "release: the push event of its tag is what starts a build",
+}
+
+
+class TagChange(StrEnum):
+    """What a push did to a tag."""
+
+    CREATED = "created"
+    MOVED = "moved"
+    DELETED = "deleted"
+
+
+@dataclass(frozen=True, slots=True)
+class TagPush:
+    """One tag was pushed. ``repo`` is ``owner/name``; ``tag`` and ``ref`` are verbatim.
+
+    ``commit`` is the 40-digit commit that the tag points to, None when GitHub named none (deleted, or to be looked up);
+    ``after`` is not it: for an annotated tag that is the tag object.
+    """
+
+    repo: str
+    repo_id: int | None
+    tag: str
+    ref: str
+    kind: TagChange
+    commit: str | None
+    before: str
+    after: str
+    pusher: str | None
+    installation_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class NotATagPush:
+    """A delivery that starts nothing; ``reason`` is the sentence for people."""
+
+    reason: str
+    repo: str | None = None
+    ref: str | None = None
+
+
+Id = Annotated[int, Field(strict=True, gt=0, lt=2**63)]
+Sha = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{40}$"), Field(max_length=40)]
+RepoName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$", max_length=255)]
+Name = Annotated[str, Field(max_length=255)]
+
+
+class _Lenient(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class _Repository(_Lenient):
+    full_name: RepoName
+    id: Id | None = None
+
+
+class _Commit(_Lenient):
+    id: Sha
+
+
+class _Person(_Lenient):
+    name: Name | None = None
+    login: Name | None = None
+
+
+class _Installation(_Lenient):
+    id: Id | None = None
+
+
+class _Push(_Lenient):
+    ref: str
+    before: Sha
+    after: Sha
+    repository: _Repository
+    created: bool | None = None
+    deleted: bool | None = None
+    head_commit: _Commit | None = None
+    pusher: _Person | None = None
+    sender: _Person | None = None
+    installation: _Installation | None = None
+
+
+def parse_event(event: str, content_type: str, body: bytes) -> TagPush | NotATagPush:
+    """Read one delivery: ``event`` is ``X-GitHub-Event``, ``content_type`` the request's, ``body`` as it was signed.
+
+    Raises ``PayloadInvalid`` when the body is not what GitHub sends for that event.
+    """
+    payload = _json_object(_json_text(content_type, body))
+    if event != "push":
+        return _ignore(event, payload)
+    ref = payload.get("ref")
+    if not isinstance(ref, str) or not _is_ref(ref):
+        raise PayloadInvalid("the push payload names no usable ref")
+    if not ref.startswith(TAGS):
+        what = f"branch {ref.removeprefix(BRANCHES)}" if ref.startswith(BRANCHES) else ref
+        return NotATagPush(f"push to {what}: only tags start builds", _repo_of(payload), ref)
+    return _tag_push(payload)
+
+
+def _tag_push(payload: dict[str, Any]) -> TagPush:
+    try:
+        push = _Push.model_validate(payload)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise PayloadInvalid(f"the push payload is not as GitHub sends it: {place}: {first['msg']}") from None
+    tag = push.ref.removeprefix(TAGS)
+    if not tag:
+        raise PayloadInvalid("the push payload names a tag without a name")
+    kind = _kind(push)
+    return TagPush(
+        repo=push.repository.full_name,
+        repo_id=push.repository.id,
+        tag=tag,
+        ref=push.ref,
+        kind=kind,
+        commit=push.head_commit.id.lower() if push.head_commit and kind is not TagChange.DELETED else None,
+        before=push.before.lower(),
+        after=push.after.lower(),
+        pusher=_pusher(push),
+        installation_id=push.installation.id if push.installation else None,
+    )
+
+
+def _kind(push: _Push) -> TagChange:
+    """The flags, and where an old server sends none (or they contradict the SHAs) the zero SHAs."""
+    if push.deleted or push.after == NO_COMMIT:
+        return TagChange.DELETED
+    if push.created or push.before == NO_COMMIT:
+        return TagChange.CREATED
+    return TagChange.MOVED
+
+
+def _pusher(push: _Push) -> str | None:
+    pusher, sender = push.pusher or _Person(), push.sender or _Person()
+    name = pusher.name or sender.login
+    return name.replace("\x00", "") if name else None
+
+
+def _ignore(event: str, payload: dict[str, Any]) -> NotATagPush:
+    ref = payload.get("ref")
+    if EVENT_NAME.fullmatch(event):
+        reason = NOT_OURS.get(event, f"{event}: only pushes of tags start builds")
+    else:
+        reason = "an event without a known name: only pushes of tags start builds"
+    return NotATagPush(reason, _repo_of(payload), ref if isinstance(ref, str) and _is_ref(ref) else None)
+
+
+def _repo_of(payload: dict[str, Any]) -> str | None:
+    """The repository, when the delivery names one in a usable way; deliveries of an organisation's hook need not."""
+    try:
+        return _Repository.model_validate(payload.get("repository")).full_name
+    except ValidationError:
+        return None
+
+
+def _is_ref(ref: str) -> bool:
+    try:
+        return 0 < len(ref.encode()) <= LONGEST_REF and not CONTROL.search(ref)
+    except UnicodeEncodeError:
+        return False
+
+
+def _json_text(content_type: str, body: bytes) -> str:
+    """The JSON of a delivery: the body itself, or the form field ``payload`` of it."""
+    media_type = content_type.partition(";")[0].strip().lower()
+    if media_type not in {JSON_TYPE, FORM_TYPE}:
+        raise PayloadInvalid(f"the content type is neither {JSON_TYPE} nor {FORM_TYPE}")
+    try:
+        text = body.decode()
+        if media_type == JSON_TYPE:
+            return text
+        fields = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=MOST_FORM_FIELDS)
+    except ValueError:  # includes UnicodeDecodeError
+        raise PayloadInvalid("the body is not UTF-8 text in the encoding its content type names") from None
+    payloads = [value for name, value in fields if name == "payload"]
+    if len(payloads) != 1:
+        raise PayloadInvalid(f"the form has {len(payloads)} fields named payload instead of one")
+    return payloads[0]
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text, object_pairs_hook=_distinct, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):  # a number of more than 4,300 digits is a ValueError too
+        raise PayloadInvalid("the body is not valid JSON") from None
+    if not isinstance(value, dict):
+        raise PayloadInvalid("the JSON of the body is not an object")
+    return value
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("an object names a member twice")
+    return members
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")

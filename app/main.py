@@ -1,0 +1,266 @@
+"""The composition root: opens every part in order, runs web and workers, and takes them down again in the reverse
+order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+import uvicorn
+
+from app.api.app import create_app
+from app.api.services import Services
+from app.builds import store as builds
+from app.builds.work import BuildStage
+from app.engine.client import Engine
+from app.errors import AppError
+from app.github.client import GitHubClient
+from app.notices import store as notices
+from app.notices.work import NoticeStage
+from app.postgres.embedded import EmbeddedPostgres
+from app.postgres.listen import Wakeups
+from app.postgres.migrate import migrate
+from app.postgres.pool import create_pool, transaction
+from app.queue.loop import POLL_S, Loop
+from app.rollouts import store as rollouts
+from app.rollouts.work import RolloutStage
+from app.sealing import Vault, load_or_create_secret
+from app.slack.client import SlackClient
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from app.queue.lease import Job, Stage
+    from app.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+POOL_SIZE: Final = 20
+ROLLOUT_CONCURRENCY: Final = 8
+NOTICE_CONCURRENCY: Final = 2
+STALLED_AFTER_S: Final = 30.0
+GRACE_S: Final = 3
+SECRET_BYTES: Final = 32
+
+
+class Workers:
+    """The background loops of one process."""
+
+    def __init__(self) -> None:
+        self.loops: list[Loop[Any]] = []
+
+    def stalled(self) -> list[str]:
+        """The names of loops that have not turned for a while, although they turn every few seconds."""
+        now = asyncio.get_running_loop().time()
+        return [loop.stage.name for loop in self.loops if now - loop.turned_at > STALLED_AFTER_S + POLL_S]
+
+    def stop(self) -> None:
+        """Claim nothing more and hand back what runs."""
+        for loop in self.loops:
+            loop.stop()
+
+
+@asynccontextmanager
+async def database(settings: Settings) -> AsyncIterator[str]:
+    """The DSN of the configured database, or of the embedded server, which runs as long as this context."""
+    if settings.database_url is not None:
+        yield settings.database_url.get_secret_value()
+        return
+    server = await EmbeddedPostgres.start(settings.tagship_data_dir / "postgres")
+    try:
+        yield server.dsn
+    finally:
+        await server.stop()
+
+
+@asynccontextmanager
+async def open_services(settings: Settings, dsn: str, workers: Workers) -> AsyncIterator[Services]:
+    """Every part a process needs, migrated and connected; closed again on leaving, the last opened first.
+
+    Raises ``DatabaseUnavailable`` when there is no database. An engine that does not answer is no obstacle: it may
+    come.
+    """
+    applied = await migrate(dsn)
+    if applied:
+        log.info("database_migrated", migrations=applied)
+    async with AsyncExitStack() as stack:
+        pool = await create_pool(dsn, size=POOL_SIZE)
+        stack.push_async_callback(pool.close)
+        engine = Engine.open(
+            settings.docker_host, tls_verify=settings.docker_tls_verify, cert_path=settings.docker_cert_path
+        )
+        stack.push_async_callback(engine.close)
+        github = GitHubClient.open(
+            api_url=settings.github_api_url,
+            token=settings.github_token,
+            app_id=settings.github_app_id,
+            app_private_key=settings.github_app_private_key,
+        )
+        stack.push_async_callback(github.close)
+        wakeups = Wakeups(dsn)
+        listening = asyncio.create_task(wakeups.run())
+        stack.callback(listening.cancel)
+        async with transaction(pool) as conn:
+            await notices.set_channel(conn, "slack", "slack", enabled=settings.slack_webhook_url is not None)
+        yield Services(
+            settings=settings,
+            pool=pool,
+            engine=engine,
+            github=github,
+            wakeups=wakeups,
+            vault=Vault.from_secret(secret_key(settings)),
+            api_token=api_token(settings),
+            stalled=workers.stalled,
+        )
+
+
+def api_token(settings: Settings) -> str:
+    """The administrator's token: the configured one, or the one made at the first start."""
+    if settings.tagship_api_token is not None:
+        return settings.tagship_api_token.get_secret_value()
+    return load_or_create_secret(settings.tagship_data_dir / "admin-token", SECRET_BYTES)
+
+
+def secret_key(settings: Settings) -> str:
+    """What env values are sealed with: the configured key, or the one made at the first start."""
+    if settings.tagship_secret_key is not None:
+        return settings.tagship_secret_key.get_secret_value()
+    return load_or_create_secret(settings.tagship_data_dir / "secret-key", SECRET_BYTES)
+
+
+@asynccontextmanager
+async def running_workers(services: Services, workers: Workers) -> AsyncIterator[None]:
+    """The background loops, running until this context is left; then their jobs are handed back first."""
+    settings, pool = services.settings, services.pool
+    worker = f"{socket.gethostname()}:{os.getpid()}"
+    spool = settings.tagship_data_dir / "spool"
+    spool.mkdir(parents=True, exist_ok=True, mode=0o700)
+    async with AsyncExitStack() as stack:
+        stages: list[tuple[str, Stage[Any]]] = [
+            (
+                builds.TOPIC,
+                BuildStage(
+                    pool,
+                    services.engine,
+                    services.github,
+                    worker=worker,
+                    concurrency=settings.tagship_build_concurrency,
+                    lease_s=settings.tagship_lease_s,
+                    timeout_s=settings.tagship_build_timeout_s,
+                    spool_dir=spool,
+                    github_api_url=settings.github_api_url,
+                ),
+            ),
+            (
+                rollouts.TOPIC,
+                RolloutStage(
+                    pool,
+                    services.engine,
+                    services.vault,
+                    worker=worker,
+                    concurrency=ROLLOUT_CONCURRENCY,
+                    lease_s=settings.tagship_lease_s,
+                    monitor_s=settings.tagship_rollout_monitor_s,
+                    timeout_s=settings.tagship_rollout_timeout_s,
+                ),
+            ),
+        ]
+        if settings.slack_webhook_url is not None:
+            slack = SlackClient(settings.slack_webhook_url)
+            stack.push_async_callback(slack.close)
+            stage = NoticeStage(
+                pool, slack, worker=worker, concurrency=NOTICE_CONCURRENCY, public_url=settings.public_url
+            )
+            stages.append((notices.TOPIC, stage))
+        tasks = []
+        for topic, stage_of_topic in stages:
+            wake = stack.enter_context(services.wakeups.subscribe(topic))
+            loop: Loop[Job] = Loop(stage_of_topic, wake)
+            workers.loops.append(loop)
+            tasks.append(asyncio.create_task(loop.run()))
+        try:
+            yield
+        finally:
+            workers.stop()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            workers.loops.clear()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, except that the workers hear of a signal at once and not only when the last request is answered."""
+
+    def __init__(self, config: uvicorn.Config, workers: Workers) -> None:
+        super().__init__(config)
+        self._workers = workers
+        self._loop = asyncio.get_running_loop()
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        self._loop.call_soon_threadsafe(self._workers.stop)
+        super().handle_exit(sig, frame)
+
+
+async def serve(settings: Settings, *, with_workers: bool) -> None:
+    """Answer requests, and work unless told not to, until SIGTERM or SIGINT."""
+    workers = Workers()
+    async with AsyncExitStack() as stack:
+        dsn = await stack.enter_async_context(database(settings))
+        services = await stack.enter_async_context(open_services(settings, dsn, workers))
+        app = create_app(services)
+        if with_workers:
+            await stack.enter_async_context(running_workers(services, workers))
+        config = uvicorn.Config(
+            app,
+            host=settings.tagship_host,
+            port=settings.tagship_port,
+            http="httptools",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=GRACE_S,
+        )
+        server = _Server(config, workers)
+        log.info("started", url=settings.public_url, workers=with_workers)
+        with _surviving_signals():
+            await server.serve()
+        if not server.started:
+            raise AppError(
+                f"the address {settings.tagship_host}:{settings.tagship_port} cannot be used; "
+                "is another process on it? choose another TAGSHIP_PORT"
+            )
+    log.info("stopped")
+
+
+async def work(settings: Settings) -> None:
+    """Work without answering requests, until SIGTERM or SIGINT."""
+    workers = Workers()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with (
+        database(settings) as dsn,
+        open_services(settings, dsn, workers) as services,
+        running_workers(services, workers),
+    ):
+        log.info("started", workers=True)
+        await stop.wait()
+    log.info("stopped")
+
+
+@contextmanager
+def _surviving_signals() -> Iterator[None]:
+    """uvicorn raises a captured signal again when it is done; here that must not end the process before it has
+    cleaned up.
+    """
+    before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,148 @@
+"""Connections to PostgreSQL: the pool, one transaction at a time, and dedicated connections.
+
+Here asyncpg's "cannot reach it" becomes ``DatabaseUnavailable``. Everything is addressed by one DSN, also the embedded
+server. Sentences name host and database; user, password and options of the DSN never appear in them.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from urllib.parse import parse_qs, urlsplit
+
+import asyncpg
+
+from app.errors import DatabaseUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from asyncpg.pool import PoolConnectionProxy
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
+Dedicated: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+
+CONNECT_S: Final = 10.0
+ACQUIRE_S: Final = 10.0
+COMMAND_S: Final = 30.0
+APPLICATION: Final = "tagship"
+
+UNREACHABLE: Final = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError)
+
+# The connection is gone, or the server ended our work for reasons that pass: shutdown, out of something, deadlock.
+PASSING: Final = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.TransactionRollbackError,
+)
+
+
+async def create_pool(dsn: str, *, size: int = 10) -> Pool:
+    """Open a pool of at most ``size`` connections, one of them at once; jsonb columns are Python values.
+
+    A statement may take 30 s. Raises ``DatabaseUnavailable``.
+    """
+    try:
+        return await asyncpg.create_pool(
+            dsn,
+            min_size=1,
+            max_size=size,
+            init=_set_codecs,
+            timeout=CONNECT_S,
+            command_timeout=COMMAND_S,
+            server_settings={"application_name": APPLICATION},
+        )
+    except UNREACHABLE as error:
+        raise _unreachable(dsn, error) from _shown(error)
+
+
+async def connect(dsn: str, *, command_timeout_s: float | None = COMMAND_S) -> Dedicated:
+    """Open one connection that the caller closes; raises ``DatabaseUnavailable``."""
+    try:
+        conn = await asyncpg.connect(
+            dsn,
+            timeout=CONNECT_S,
+            command_timeout=command_timeout_s,
+            server_settings={"application_name": APPLICATION},
+        )
+    except UNREACHABLE as error:
+        raise _unreachable(dsn, error) from _shown(error)
+    try:
+        await _set_codecs(conn)
+    except UNREACHABLE as error:
+        conn.terminate()
+        raise _unreachable(dsn, error) from _shown(error)
+    return conn
+
+
+@asynccontextmanager
+async def transaction(pool: Pool) -> AsyncIterator[Connection]:
+    """A connection inside one transaction: committed at the end, rolled back by any exception.
+
+    Raises ``DatabaseUnavailable`` when no connection can be had within 10 s, when it breaks, when a statement takes
+    longer than 30 s, or when the server ends the transaction for a passing reason. If COMMIT itself was cut off, nobody
+    knows whether it took place: whoever tries again must be idempotent.
+    """
+    try:
+        conn = await pool.acquire(timeout=ACQUIRE_S)
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise DatabaseUnavailable(f"PostgreSQL gave no connection: {_reason(error)}") from error
+    try:
+        async with conn.transaction():
+            yield conn
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        if _gone(conn) or isinstance(error, (TimeoutError, *PASSING)):
+            raise DatabaseUnavailable(f"PostgreSQL ended the transaction: {_reason(error)}") from error
+        raise
+    finally:
+        await pool.release(conn)
+
+
+def place(dsn: str) -> str:
+    """Host and database of a DSN, for people: ``db.example.org:5432/tagship``; nothing of it is a secret."""
+    try:
+        parts = urlsplit(dsn)
+        host = parse_qs(parts.query).get("host", [""])[0] or parts.hostname or "localhost"
+        return f"{host}{'' if host.startswith('/') else f':{parts.port or 5432}'}{parts.path}"
+    except ValueError:
+        return "the address in DATABASE_URL"
+
+
+def _gone(conn: Connection) -> bool:
+    try:
+        return conn.is_closed()
+    except asyncpg.InterfaceError:  # the pool takes a broken connection back at once, and then it answers nothing
+        return True
+
+
+async def _set_codecs(conn: Connection) -> None:
+    await conn.set_type_codec("jsonb", encoder=_to_json, decoder=json.loads, schema="pg_catalog")
+
+
+def _to_json(value: Any) -> str:
+    return json.dumps(value, allow_nan=False)
+
+
+def _unreachable(dsn: str, error: Exception) -> DatabaseUnavailable:
+    return DatabaseUnavailable(
+        f"PostgreSQL at {place(dsn)} cannot be reached: {_reason(error)}; "
+        "check that it runs, and that DATABASE_URL is right if it is set"
+    )
+
+
+def _shown(error: Exception) -> Exception | None:
+    """The cause that a traceback may show: a complaint about the DSN itself repeats parts of it."""
+    return error if isinstance(error, (OSError, asyncpg.PostgresError)) else None
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, (OSError, asyncpg.PostgresError)):
+        return str(error) or type(error).__name__
+    if isinstance(error, asyncpg.InterfaceError):
+        return "the connection is closed"
+    return "the address is not valid"

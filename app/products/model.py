@@ -1,0 +1,75 @@
+"""A product: one customer's running copy of an image."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final, NewType
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from app.engine.shape import Healthcheck, PublishMode
+
+ProductId = NewType("ProductId", int)
+
+SLUG: Final = re.compile(r"[a-z0-9](?:-?[a-z0-9])*", re.ASCII)
+LONGEST_SLUG: Final = 40
+
+
+class ProductStatus(StrEnum):
+    """What is true of a product now; see the enum ``product_status`` for the meaning of each."""
+
+    STOPPED = "stopped"
+    AWAITING_IMAGE = "awaiting_image"
+    DEPLOYING = "deploying"
+    RUNNING = "running"
+    FAILED = "failed"
+
+    @property
+    def started(self) -> bool:
+        """Whether somebody wants it to run now, so that a change of it must reach the swarm."""
+        return self in {ProductStatus.DEPLOYING, ProductStatus.RUNNING, ProductStatus.FAILED}
+
+
+@dataclass(frozen=True, slots=True)
+class ProductFields:
+    """What people may write of a product, apart from its slug."""
+
+    name: str
+    port: int
+    container_port: int | None
+    publish_mode: PublishMode
+    replicas: int
+    image_id: int | None
+    track: str | None
+    env: Mapping[str, str]
+    healthcheck: Healthcheck | None
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """A product as stored. ``image_name`` is the pinned ``name:tag`` or None; ``env`` holds the real values."""
+
+    id: ProductId
+    slug: str
+    fields: ProductFields
+    image_name: str | None
+    live_build_id: int | None
+    status: ProductStatus
+    service_id: str | None
+    created_at: datetime
+    updated_at: datetime
+
+
+def needs_rollout(status: ProductStatus, before: ProductFields, after: ProductFields) -> bool:
+    """Whether a change of a product must reach the swarm: a started product whose running part changed."""
+    cosmetic = {"name", "track"}
+    changed = {
+        name
+        for name in ProductFields.__slots__
+        if name not in cosmetic and getattr(before, name) != getattr(after, name)
+    }
+    return status.started and bool(changed)

@@ -1,0 +1,108 @@
+"""Which products a built image moves: the one place where that is decided, purely.
+
+A product is pinned to an image. With ``track``, a semver range or a glob, its pin moves to newer tags of the same
+image name; a pin never moves backwards, nor to a pre-release unless the rule itself speaks of one.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Final
+
+from nodesemver import gt, make_range, satisfies
+
+from app.products.model import ProductStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+LONGEST_TRACK: Final = 200
+VERSION: Final = re.compile(
+    r"[vV]?(?P<major>\d{1,15})(?:\.(?P<minor>\d{1,15}))?(?:\.(?P<patch>\d{1,15}))?"
+    r"(?:-(?P<pre>[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*))?(?:\+[0-9A-Za-z.-]+)?",
+    re.ASCII,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Follower:
+    """A product that might move: pinned to the image itself, or tracking its name; ``pinned_tag`` is today's."""
+
+    product_id: int
+    status: ProductStatus
+    image_id: int
+    pinned_tag: str
+    track: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Moves:
+    """What one built image changes, as product ids: pins that move to it, and rollouts, by their reason."""
+
+    pins: tuple[int, ...]
+    rollouts_for_pin_moved: tuple[int, ...]
+    rollouts_for_image_built: tuple[int, ...]
+
+
+def moves(followers: Iterable[Follower], image_id: int, tag: str) -> Moves:
+    """Decide for every follower of an image that has just been built. A stopped product's pin may move; it does not
+    start.
+    """
+    pins, moved, built = [], [], []
+    for follower in followers:
+        wants_to_run = follower.status is not ProductStatus.STOPPED
+        if follower.image_id == image_id:
+            built += [follower.product_id] * wants_to_run
+        elif follower.track is not None and advances(follower.track, follower.pinned_tag, tag):
+            pins.append(follower.product_id)
+            moved += [follower.product_id] * wants_to_run
+    return Moves(tuple(pins), tuple(moved), tuple(built))
+
+
+def advances(track: str, pinned_tag: str, tag: str) -> bool:
+    """Whether the rule ``track`` moves a pin from ``pinned_tag`` to ``tag``.
+
+    >>> advances("^1.2", "v1.2.0", "v1.3.0"), advances("^1.2", "v1.3.0", "v1.2.9"), advances("^1", "v1.0.0",
+    "v1.1.0-rc.1") (True, False, False)
+    """
+    return matches(track, tag) and newer(tag, pinned_tag)
+
+
+def matches(track: str, tag: str) -> bool:
+    """Whether ``tag`` is one that the rule ``track`` speaks of."""
+    version = version_of(tag)
+    if is_range(track):
+        return version is not None and bool(satisfies(version, track, loose=True))
+    prerelease = version is not None and "-" in version
+    return fnmatchcase(tag, track) and (not prerelease or "-" in track)
+
+
+def newer(tag: str, than: str) -> bool:
+    """Whether a tag is a higher version than another; tags that are not versions are never newer or older."""
+    version, other = version_of(tag), version_of(than)
+    return version is not None and other is not None and bool(gt(version, other, loose=True))
+
+
+def version_of(tag: str) -> str | None:
+    """The semantic version that a tag spells, without build metadata, which has no precedence (semver.org, item 10);
+    None when it spells none. A leading ``v`` and missing minor and patch numbers are forgiven.
+
+    >>> version_of("v1.2"), version_of("v1.0.0-rc.1+a"), version_of("stable")
+    ('1.2.0', '1.0.0-rc.1', None)
+    """
+    found = VERSION.fullmatch(tag)
+    if found is None:
+        return None
+    numbers = [str(int(found[name] or 0)) for name in ("major", "minor", "patch")]
+    return ".".join(numbers) + (f"-{found['pre']}" if found["pre"] else "")
+
+
+def is_range(track: str) -> bool:
+    """Whether a rule is a semver range; everything else is a glob."""
+    try:
+        make_range(track, loose=True)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,58 @@
+"""What a worker holds while it works on one row: the row's id and the token that fences every write."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """``stage`` names the table for logs; ``seconds`` is how long the lease lasts without a renewal."""
+
+    stage: str
+    row_id: int
+    token: UUID
+    seconds: float
+
+
+class Beat(StrEnum):
+    """What a renewal told: the lease holds, it is another's now, or somebody wants this work cancelled."""
+
+    HELD = "held"
+    LOST = "lost"
+    CANCEL = "cancel"
+
+
+class Job(Protocol):
+    """Anything a stage hands to the loop."""
+
+    @property
+    def lease(self) -> Lease: ...
+
+
+JobT = TypeVar("JobT", bound=Job)
+
+
+class Stage(Protocol[JobT]):
+    """What the loop needs of a stage; every method opens its own transaction, and all but ``run`` return quickly.
+
+    ``run`` performs the job and settles its row itself. The four endings below are for when it cannot:
+    the process stops (``hand_back``), a person cancels (``cancel``), or it raised what it should not have (``crash``);
+    a lost lease needs nothing, the row is another worker's.
+    """
+
+    name: str
+    concurrency: int
+
+    async def recover(self) -> None: ...
+    async def claim(self) -> JobT | None: ...
+    async def run(self, job: JobT) -> None: ...
+    async def renew(self, job: JobT) -> Beat: ...
+    async def hand_back(self, job: JobT) -> None: ...
+    async def cancel(self, job: JobT) -> None: ...
+    async def crash(self, job: JobT, error: Exception) -> None: ...

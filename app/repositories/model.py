@@ -1,0 +1,47 @@
+"""A registered GitHub repository: which of its tags become which image, and how."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, NewType
+
+from app.repositories.recipe import Recipe
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+RepositoryId = NewType("RepositoryId", int)
+
+
+class MovedTagPolicy(StrEnum):
+    """What a tag that moved to another commit does."""
+
+    REBUILD = "rebuild"
+    IGNORE = "ignore"
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    id: RepositoryId
+    repo: str
+    image_name: str
+    tag_pattern: str
+    dockerfile: str
+    context: str
+    target: str | None
+    build_args: Mapping[str, str]
+    on_moved_tag: MovedTagPolicy
+    created_at: datetime
+    updated_at: datetime
+
+    def takes(self, tag: str) -> bool:
+        """Whether this registration builds that tag; ``*`` in the pattern also matches ``/``."""
+        return fnmatchcase(tag, self.tag_pattern)
+
+    @property
+    def recipe(self) -> Recipe:
+        """The part that a build freezes."""
+        return Recipe(self.dockerfile, self.context, self.target, self.build_args)

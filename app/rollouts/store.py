@@ -1,0 +1,137 @@
+"""The rollouts table: one function per named query, the guard in the statement."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from app.engine.shape import PublishMode
+from app.postgres.queries import load_queries
+from app.queue.lease import Beat, Lease
+from app.queue.wake import wake
+from app.rollouts.frozen import healthcheck_from
+from app.rollouts.model import Rollout, RolloutId, RolloutKind, RolloutReason, RolloutState, Steady
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    import asyncpg
+
+    from app.postgres.pool import Connection
+
+SQL: Final = load_queries("rollouts")
+
+TOPIC: Final = "rollouts"
+STAGE: Final = "rollout"
+
+
+def state_topic(rollout_id: int) -> str:
+    """The topic that wakes whoever waits for this rollout to become final."""
+    return f"rollout/{rollout_id}"
+
+
+async def enqueue(
+    conn: Connection,
+    product_ids: Sequence[int],
+    *,
+    kind: RolloutKind,
+    reason: RolloutReason,
+    unpinned_image: str | None = None,
+) -> list[RolloutId]:
+    """Queue a rollout of each product's present fields; whatever rollout of them is under way gives way to it.
+
+    ``unpinned_image`` is the exact image of products that are pinned to none. The products must be locked by the
+    caller.
+    """
+    if not product_ids:
+        return []
+    ids = list(product_ids)
+    await conn.execute(SQL.supersede_rollouts, ids)
+    rows = await conn.fetch(SQL.enqueue_rollouts, ids, kind, reason, unpinned_image)
+    await conn.execute(SQL.products_deploying, ids)
+    await wake(conn, TOPIC)
+    return [RolloutId(row["id"]) for row in rows]
+
+
+async def claim(
+    conn: Connection, *, token: UUID, lease_s: float, worker: str, timeout_s: float
+) -> tuple[Lease, Rollout] | None:
+    """Claim the oldest rollout that waits or lost its worker; its deadline counts from its first claim."""
+    rollout_id = await conn.fetchval(SQL.claim_rollout, token, lease_s, worker, timeout_s)
+    if rollout_id is None:
+        return None
+    rollout = await read(conn, rollout_id)
+    assert rollout is not None
+    return Lease(STAGE, rollout_id, token, lease_s), rollout
+
+
+async def renew(conn: Connection, lease: Lease) -> Beat:
+    return Beat.LOST if await database_time(conn, lease) is None else Beat.HELD
+
+
+async def database_time(conn: Connection, lease: Lease) -> datetime | None:
+    """Renew the lease and tell the database's time; None when the lease was lost."""
+    now: datetime | None = await conn.fetchval(SQL.renew_rollout, lease.row_id, lease.token, lease.seconds)
+    return now
+
+
+async def mark_converging(conn: Connection, lease: Lease, service_id: str) -> bool:
+    return await conn.fetchval(SQL.mark_converging, lease.row_id, lease.token, service_id) is not None
+
+
+async def record_progress(conn: Connection, lease: Lease, progress: str, steady: Steady | None) -> bool:
+    since, tasks = (steady.since, list(steady.tasks)) if steady else (None, [])
+    return await conn.fetchval(SQL.record_progress, lease.row_id, lease.token, progress, since, tasks) is not None
+
+
+async def record_failure(conn: Connection, lease: Lease, error: str, task_errors: Sequence[dict[str, Any]]) -> bool:
+    """Remember why it failed, before anything is put back."""
+    return await conn.fetchval(SQL.record_failure, lease.row_id, lease.token, error, list(task_errors)) is not None
+
+
+async def settle(conn: Connection, lease: Lease, state: RolloutState, *, status: str, live: RolloutId | None) -> bool:
+    """Make the rollout final and say what its product is now, in the caller's transaction; False when the lease was
+    lost.
+    """
+    row = await conn.fetchrow(SQL.settle_rollout, lease.row_id, lease.token, state)
+    if row is None:
+        return False
+    await conn.execute(SQL.settle_product, row["product_id"], status, live, row["service_id"])
+    await wake(conn, state_topic(lease.row_id))
+    return True
+
+
+async def hand_back(conn: Connection, lease: Lease) -> bool:
+    back = await conn.fetchval(SQL.hand_back_rollout, lease.row_id, lease.token) is not None
+    await wake(conn, TOPIC)
+    return back
+
+
+async def delay(conn: Connection, lease: Lease, wait_s: float) -> bool:
+    return await conn.fetchval(SQL.delay_rollout, lease.row_id, lease.token, wait_s) is not None
+
+
+async def read(conn: Connection, rollout_id: int) -> Rollout | None:
+    row = await conn.fetchrow(SQL.read_rollout, rollout_id)
+    return _rollout(row) if row else None
+
+
+async def of_product(conn: Connection, product_id: int, *, before: int | None, limit: int) -> list[Rollout]:
+    """A page of a product's rollouts, newest first."""
+    return [_rollout(row) for row in await conn.fetch(SQL.rollouts_of_product, product_id, before, limit)]
+
+
+def _rollout(row: asyncpg.Record) -> Rollout:
+    special = {"steady", "state", "kind", "reason", "publish_mode", "healthcheck", "task_errors"}
+    fields = {name: row[name] for name in Rollout.__slots__ if name not in special}
+    return Rollout(
+        **fields,
+        state=RolloutState(row["state"]),
+        kind=RolloutKind(row["kind"]),
+        reason=RolloutReason(row["reason"]),
+        publish_mode=PublishMode(row["publish_mode"]),
+        healthcheck=healthcheck_from(row["healthcheck"]),
+        steady=Steady(row["steady_since"], tuple(row["steady_tasks"])) if row["steady_since"] else None,
+        task_errors=tuple(row["task_errors"]),
+    )

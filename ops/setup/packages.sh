@@ -1,0 +1,43 @@
+# shellcheck shell=bash
+# Debian packages, and the right to install them: root, or sudo that asks nothing.
+
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin # where Debian keeps dockerd and iptables, and not every user's PATH goes
+
+may_be_root() { [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; }
+
+as_root() {
+  if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n -- "$@"; fi
+}
+
+may_install() { command -v apt-get >/dev/null && may_be_root; }
+
+# install PACKAGE…: true when all of them are installed now. The package lists are fetched only when a first try fails.
+install() {
+  local log
+  log=$(mktemp)
+  say "installing with apt: $*"
+  if apt_install "$@" >"$log" 2>&1 || { as_root apt-get update -qq && apt_install "$@"; } >>"$log" 2>&1; then
+    rm -f "$log"
+    return 0
+  fi
+  tail -n 5 "$log" >&2
+  rm -f "$log"
+  return 1
+}
+
+apt_install() {
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" </dev/null
+}
+
+# download PACKAGE: its .deb is in this folder, not installed. (Apt's own account cannot write here: without it, no warning.)
+download() { apt-get download -qq -o APT::Sandbox::User=root "$1"; }
+
+# need COMMAND PACKAGE…: COMMAND exists now, or this ends with what to do.
+need() {
+  local command=$1
+  shift
+  command -v "$command" >/dev/null && return 0
+  may_install || fail "'$command' is missing: install it (Debian: apt-get install $*), or run this as root or with passwordless sudo"
+  install "$@" || fail "apt could not install $*: install it by hand and start again"
+  hash -r
+}

@@ -1,0 +1,154 @@
+-- name: upsert_image
+-- Make sure that the image row exists and lock it, so that one transaction at a time decides what it builds next.
+insert into docker_images (name, tag, github_repo, github_ref)
+values ($1, $2, $3, $4)
+on conflict (name, tag) do update set github_repo = excluded.github_repo, github_ref = excluded.github_ref
+returning id, latest_build_id;
+
+-- name: insert_image
+-- Make the image row; no row when name and tag are taken.
+insert into docker_images (name, tag, github_repo, github_ref)
+values ($1, $2, $3, $4)
+on conflict (name, tag) do nothing
+returning id;
+
+-- name: image_id_by_name
+-- The id of the image of that name and tag.
+select id from docker_images where name = $1 and tag = $2;
+
+-- name: lock_image
+-- Lock one image row, so that one transaction at a time decides what it builds next.
+select id, latest_build_id from docker_images where id = $1 for update;
+
+-- name: read_build
+-- One build.
+select * from builds where id = $1;
+
+-- name: insert_build
+-- Queue one attempt to make an image.
+insert into builds (image_id, repository_id, delivery_id, cause, commit_sha, recipe)
+values ($1, $2, $3, $4, $5, $6)
+returning id;
+
+-- name: set_latest_build
+-- From now on the image's build status is that of this build.
+update docker_images set latest_build_id = $2 where id = $1;
+
+-- name: replace_pending
+-- A newer build of the image takes over: cancel those that nobody works on yet.
+update builds set state = 'cancelled', finished_at = now(), error = 'replaced by a newer build of the same image'
+ where image_id = $1 and id <> $2 and state = 'pending';
+
+-- name: ask_to_cancel_others
+-- A newer build of the image takes over: ask the worker of a running one to stop.
+update builds set cancel_requested_at = now()
+ where image_id = $1 and id <> $2 and state = 'building' and cancel_requested_at is null;
+
+-- name: cancel_pending
+-- pending -> cancelled, by a person.
+update builds set state = 'cancelled', finished_at = now(), error = 'cancelled before it began'
+ where id = $1 and state = 'pending' returning id;
+
+-- name: ask_to_cancel
+-- Ask the worker of a running build to stop it.
+update builds set cancel_requested_at = coalesce(cancel_requested_at, now()) where id = $1 and state = 'building' returning id;
+
+-- name: claim_build
+-- pending -> building: take the oldest build whose image nobody is building, under a new lease.
+update builds set state = 'building', lease_token = $1, lease_until = now() + make_interval(secs => $2), worker = $3,
+                  started_at = now()
+ where id = (select b.id from builds b
+              where b.state = 'pending' and b.run_after <= now()
+                and not exists (select 1 from builds o where o.image_id = b.image_id and o.state = 'building')
+              order by b.id for update skip locked limit 1)
+returning id;
+
+-- name: read_claimed
+-- Everything a worker needs to know of the build it claimed.
+select b.id, b.image_id, b.commit_sha, b.recipe, b.attempt, b.created_at, b.lease_token, b.cause,
+       i.name, i.tag, i.github_repo, i.github_ref, d.guid as delivery_guid,
+       (select coalesce(max(l.seq), 0) from build_log l where l.build_id = b.id) as last_seq
+  from builds b join docker_images i on i.id = b.image_id left join deliveries d on d.id = b.delivery_id
+ where b.id = $1 and b.lease_token = $2;
+
+-- name: renew_build
+-- Keep the lease; no row: it was lost; true: somebody wants the build cancelled.
+update builds set lease_until = now() + make_interval(secs => $3)
+ where id = $1 and lease_token = $2 returning cancel_requested_at is not null as cancel_wanted;
+
+-- name: set_commit
+-- Record the commit that was looked up for a build that was queued without one.
+update builds set commit_sha = $3 where id = $1 and lease_token = $2 returning id;
+
+-- name: append_log
+-- Write the next piece of the log, if the lease still holds.
+insert into build_log (build_id, seq, data)
+select id, $3, $4 from builds where id = $1 and lease_token = $2
+returning seq;
+
+-- name: read_log
+-- The log behind one position, in order.
+select seq, data from build_log where build_id = $1 and seq > $2 order by seq limit $3;
+
+-- name: read_log_tail
+-- The last pieces of the log, newest first.
+select data from build_log where build_id = $1 order by seq desc limit $2;
+
+-- name: succeed_build
+-- building -> success: the engine has the image.
+update builds set state = 'success', finished_at = now(), lease_token = null, lease_until = null,
+                  image_ref = $3, exact_ref = $4, digest = $5, size_bytes = $6
+ where id = $1 and lease_token = $2 returning image_id;
+
+-- name: set_live_build
+-- From now on products pinned to the image run what this build made, unless a newer build took over meanwhile.
+update docker_images set live_build_id = $2 where id = $1 and latest_build_id = $2 returning name, tag;
+
+-- name: fail_build
+-- building -> failed, with the sentence that says why.
+update builds set state = 'failed', finished_at = now(), lease_token = null, lease_until = null, error = $3
+ where id = $1 and lease_token = $2 returning image_id;
+
+-- name: cancel_building
+-- building -> cancelled: its worker has stopped the engine.
+update builds set state = 'cancelled', finished_at = now(), lease_token = null, lease_until = null, error = $3
+ where id = $1 and lease_token = $2 returning image_id;
+
+-- name: retry_build
+-- building -> pending after a passing fault, not before the given number of seconds; no row when the attempts are used up.
+update builds set state = 'pending', attempt = attempt + 1, lease_token = null, lease_until = null, worker = null,
+                  run_after = now() + make_interval(secs => $3)
+ where id = $1 and lease_token = $2 and attempt < 3 returning id;
+
+-- name: hand_back_build
+-- building -> pending because the worker stops: stopping is nobody's failure, so the last attempt is not used up by it.
+update builds set state = 'pending', attempt = least(attempt + 1, 3), lease_token = null, lease_until = null, worker = null,
+                  run_after = now()
+ where id = $1 and lease_token = $2 returning id;
+
+-- name: expired_builds
+-- Builds whose worker has not been heard of in time, with what to do about each.
+select id, lease_token, attempt, cancel_requested_at is not null as cancel_wanted
+  from builds where state = 'building' and lease_until < now() for update skip locked;
+
+-- name: read_image
+-- One image as people see it.
+select * from image_overview where id = $1;
+
+-- name: list_images
+-- A page of images, newest first, behind one id; with name and state as filters.
+select * from image_overview
+ where ($1::text is null or name = $1) and ($2::build_state is null or build_status = $2) and ($3::bigint is null or id < $3)
+ order by id desc limit $4;
+
+-- name: builds_of_image
+-- Every build of an image, newest first.
+select b.*, d.guid as delivery_guid from builds b left join deliveries d on d.id = b.delivery_id
+ where b.image_id = $1 order by b.id desc;
+
+-- name: build_facts
+-- What a notice says about a build.
+select b.id, b.state, b.commit_sha, b.error, b.attempt, b.image_ref, b.digest, b.size_bytes, b.image_id,
+       extract(epoch from b.finished_at - b.started_at)::float8 as seconds,
+       i.name, i.tag, i.github_repo
+  from builds b join docker_images i on i.id = b.image_id where b.id = $1;

@@ -1,0 +1,255 @@
+-- The schema as one would explain it. The migrations make exactly this; a test compares the two.
+-- Every stage's row is its own queue item: `run_after` says from when it may be claimed, `lease_token` and
+-- `lease_until` say who holds it and until when, and every write of a worker is guarded by its token.
+
+-- ---------------------------------------------------------------- repositories: how tags become images
+
+create type moved_tag_policy as enum ('rebuild', 'ignore');
+
+create table repositories (
+  id            bigint generated always as identity primary key,
+  repo          text not null,                                   -- owner/name as GitHub spells it
+  github_id     bigint,                                          -- stable across renames; learned from deliveries
+  image_name    text not null unique,                            -- two entries never write the same image
+  tag_pattern   text not null default '*',
+  dockerfile    text not null default 'Dockerfile',
+  context       text not null default '.',
+  target        text,
+  build_args    jsonb not null default '{}',
+  on_moved_tag  moved_tag_policy not null default 'rebuild',
+  created_at    timestamptz not null default now(),
+  updated_at    timestamptz not null default now()
+);
+create index repositories_by_repo on repositories (lower(repo));
+
+-- ---------------------------------------------------------------- deliveries: what GitHub sent
+
+create type delivery_state as enum (
+  'received',   -- stored, not decided
+  'accepted',   -- received -> accepted: builds were queued
+  'ignored',    -- received -> ignored: nothing to do, `reason` says why
+  'failed'      -- received -> failed: signed, but not to be understood
+);
+
+create table deliveries (
+  id           bigint generated always as identity primary key,
+  guid         text not null unique,                             -- X-GitHub-Delivery: the same again is the same delivery
+  event        text not null,
+  repo         text,
+  ref          text,
+  state        delivery_state not null default 'received',
+  reason       text,
+  body         bytea not null,                                   -- exactly as signed
+  content_type text not null default 'application/json',
+  received_at  timestamptz not null default now(),
+  check (state <> 'ignored' or reason is not null),
+  check (state <> 'failed' or reason is not null)
+);
+
+-- ---------------------------------------------------------------- images and their builds
+
+create table docker_images (
+  id              bigint generated always as identity primary key,
+  name            text not null,
+  tag             text not null,                                 -- the Git tag, verbatim
+  github_repo     text not null,
+  github_ref      text not null,
+  latest_build_id bigint,                                        -- the attempt that `build_status` speaks of
+  live_build_id   bigint,                                        -- the last attempt that made an image: what products run
+  created_at      timestamptz not null default now(),
+  unique (name, tag)
+);
+
+create type build_state as enum (
+  'pending',    -- waits for a worker
+  'building',   -- pending -> building: claimed under a lease
+                -- building -> pending: worker lost or stopped, or a passing fault (attempt + 1, at most 3)
+  'success',    -- building -> success: the engine has the image
+  'failed',     -- building -> failed: the recipe is wrong, or three attempts were not enough
+  'cancelled'   -- pending | building -> cancelled: by a person, or a newer build of the same image
+);
+
+create type build_cause as enum ('delivery', 'api', 'rebuild', 'reconcile');
+
+create table builds (
+  id                  bigint generated always as identity primary key,
+  image_id            bigint not null references docker_images on delete cascade,
+  repository_id       bigint references repositories on delete set null,
+  delivery_id         bigint references deliveries on delete set null,
+  cause               build_cause not null,
+  commit_sha          text check (commit_sha ~ '^[0-9a-f]{40}$'),  -- null: GitHub named none; the worker looks it up
+  recipe              jsonb not null,                            -- dockerfile, context, target, build_args, frozen
+  state               build_state not null default 'pending',
+  attempt             int not null default 1 check (attempt between 1 and 3),
+  run_after           timestamptz not null default now(),
+  lease_token         uuid,
+  lease_until         timestamptz,
+  worker              text,
+  cancel_requested_at timestamptz,
+  image_ref           text,                                      -- name:tag on the engine
+  exact_ref           text,                                      -- what a service spec names: sha256:… or repo@sha256:…
+  digest              text,
+  size_bytes          bigint,
+  error               text,
+  created_at          timestamptz not null default now(),
+  started_at          timestamptz,
+  finished_at         timestamptz,
+  check ((state = 'building') = (lease_token is not null)),
+  check ((state in ('success', 'failed', 'cancelled')) = (finished_at is not null)),
+  check ((state = 'success') = (exact_ref is not null)),
+  check (state <> 'failed' or error is not null)
+);
+create unique index builds_one_building_per_image on builds (image_id) where state = 'building';
+create index builds_to_claim on builds (id) where state = 'pending';
+create index builds_leased on builds (lease_until) where state = 'building';
+create index builds_by_image on builds (image_id, id);
+create index builds_by_delivery on builds (delivery_id);
+
+alter table docker_images add foreign key (latest_build_id) references builds (id);
+alter table docker_images add foreign key (live_build_id) references builds (id);
+
+-- An image as people see it: its identity, how its latest attempt goes, and what its last successful attempt made.
+create view image_overview as
+  select i.id, i.name, i.tag, i.github_repo, i.github_ref,
+         latest.id as latest_build_id, latest.commit_sha, latest.state as build_status, latest.error as build_error, latest.attempt,
+         live.id as live_build_id, live.image_ref, live.exact_ref, live.digest, live.size_bytes, live.finished_at as built_at,
+         i.created_at
+    from docker_images i
+    join builds latest on latest.id = i.latest_build_id
+    left join builds live on live.id = i.live_build_id;
+
+create table build_log (
+  build_id   bigint not null references builds on delete cascade,
+  seq        bigint not null,                                    -- given by the one lease holder: 1, 2, 3 …
+  written_at timestamptz not null default now(),
+  data       text not null,
+  primary key (build_id, seq)
+);
+
+-- ---------------------------------------------------------------- products: who runs what
+
+create type publish_mode as enum ('ingress', 'host');
+
+create type product_status as enum (
+  'stopped',         -- nothing runs, nothing is wanted
+  'awaiting_image',  -- starts by itself when its image has been built
+  'deploying',       -- a rollout is under way
+  'running',         -- every replica runs what the last finished rollout named
+  'failed'           -- it should run and does not
+);
+
+create table products (
+  id              bigint generated always as identity primary key,
+  name            text not null,
+  slug            text not null unique check (slug ~ '^[a-z0-9](-?[a-z0-9])*$' and length(slug) <= 40),
+  port            int not null unique check (port between 1 and 65535),
+  container_port  int check (container_port between 1 and 65535),
+  publish_mode    publish_mode not null default 'ingress',
+  replicas        int not null default 1 check (replicas between 1 and 1000),
+  image_id        bigint references docker_images,
+  track           text,
+  env_sealed      text not null,                                 -- sealed JSON object; the product's slug is its context
+  healthcheck     jsonb,
+  status          product_status not null default 'stopped',
+  service_id      text,
+  live_rollout_id bigint,                                        -- the rollout that describes what runs; null: nothing does
+  created_at      timestamptz not null default now(),
+  updated_at      timestamptz not null default now(),
+  check (track is null or image_id is not null),
+  check (status <> 'awaiting_image' or image_id is not null)
+);
+create index products_by_image on products (image_id);
+
+-- ---------------------------------------------------------------- rollouts: one change of one service
+
+create type rollout_state as enum (
+  'pending',      -- waits for a worker
+  'applying',     -- pending -> applying: claimed under a lease
+  'converging',   -- applying -> converging: the swarm has the spec; tasks are watched
+  'done',         -- converging -> done: every replica runs the exact image and stayed up
+  'failed',       -- applying | converging -> failed: and nothing earlier could be kept running
+  'rolled_back',  -- applying | converging -> rolled_back: it failed, and what ran before runs
+  'superseded',   -- pending | applying | converging -> superseded: a newer rollout of the product took over
+  'cancelled'     -- pending -> cancelled
+);
+
+create type rollout_kind as enum ('deploy', 'stop');
+create type rollout_reason as enum ('start', 'stop', 'image_built', 'pin_moved', 'changed', 'redeploy', 'rollback');
+
+create table rollouts (
+  id             bigint generated always as identity primary key,
+  product_id     bigint not null references products on delete cascade,
+  kind           rollout_kind not null,
+  reason         rollout_reason not null,
+  state          rollout_state not null default 'pending',
+  image_id       bigint references docker_images on delete set null,
+  build_id       bigint references builds on delete set null,
+  image          text not null,                                  -- exact
+  env_sealed     text not null,
+  port           int not null,
+  container_port int,
+  publish_mode   publish_mode not null,
+  replicas       int not null,
+  healthcheck    jsonb,
+  run_after      timestamptz not null default now(),
+  lease_token    uuid,
+  lease_until    timestamptz,
+  worker         text,
+  service_id     text,
+  applied_at     timestamptz,
+  deadline_at    timestamptz,
+  steady_since   timestamptz,                                    -- since when exactly `steady_tasks` all run
+  steady_tasks   text[] not null default '{}',
+  progress       text,
+  error          text,
+  task_errors    jsonb not null default '[]',
+  created_at     timestamptz not null default now(),
+  started_at     timestamptz,
+  finished_at    timestamptz,
+  check (lease_token is null or state in ('applying', 'converging')),
+  check ((state in ('done', 'failed', 'rolled_back', 'superseded', 'cancelled')) = (finished_at is not null)),
+  check (state not in ('failed', 'rolled_back') or error is not null)
+);
+create unique index rollouts_one_active_per_product on rollouts (product_id) where state in ('pending', 'applying', 'converging');
+create index rollouts_to_claim on rollouts (id) where state in ('pending', 'applying', 'converging');
+create index rollouts_by_product on rollouts (product_id, id);
+
+alter table products add foreign key (live_rollout_id) references rollouts (id) on delete set null;
+
+-- ---------------------------------------------------------------- notices: what people are told
+
+create table channels (
+  id         bigint generated always as identity primary key,
+  name       text not null unique,
+  kind       text not null,
+  enabled    boolean not null default true,
+  created_at timestamptz not null default now()
+);
+
+create type notice_state as enum (
+  'pending',   -- waits for its turn, or for the next try
+  'sent',      -- pending -> sent: the receiver took it
+  'failed'     -- pending -> failed: the receiver refused it for good, or never took it in time
+);
+
+create type notice_event as enum ('build_succeeded', 'build_failed', 'rollout_done', 'rollout_failed');
+
+create table notices (
+  id           bigint generated always as identity primary key,
+  channel_id   bigint not null references channels on delete cascade,
+  event        notice_event not null,
+  subject_id   bigint not null,                                  -- the build's or the rollout's id
+  facts        jsonb not null,
+  state        notice_state not null default 'pending',
+  attempt      int not null default 0,
+  run_after    timestamptz not null default now(),
+  lease_token  uuid,
+  lease_until  timestamptz,
+  worker       text,
+  answer       text,
+  created_at   timestamptz not null default now(),
+  finished_at  timestamptz,
+  unique (channel_id, event, subject_id),                        -- one event is told once
+  check ((state = 'pending') = (finished_at is null))
+);
+create index notices_to_claim on notices (run_after, id) where state = 'pending';

@@ -1,0 +1,38 @@
+"""The tiers of the test suite: a test's folder says what it needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+pytest_plugins = ["tests.postgres"]
+
+TESTS: Final = Path(__file__).parent
+TIERS: Final = ("unit", "store", "engine", "story")
+NEED_ENGINE: Final = {"engine", "story"}
+LEFT_OUT: Final = pytest.StashKey[int]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--no-engine", action="store_true", help="leave out the tests that need a Docker engine")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    kept: list[pytest.Item] = []
+    left_out: list[pytest.Item] = []
+    for item in items:
+        tier = item.path.relative_to(TESTS).parts[0] if item.path.is_relative_to(TESTS) else ""
+        if tier in TIERS:
+            item.add_marker(tier)
+        (left_out if config.getoption("no_engine") and tier in NEED_ENGINE else kept).append(item)
+    config.stash[LEFT_OUT] = len(left_out)
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = kept
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if left_out := config.stash.get(LEFT_OUT, 0):
+        terminalreporter.write_line(f"--no-engine: {left_out} tests of tests/engine and tests/story did NOT run")
