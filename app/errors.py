@@ -83,6 +83,12 @@ class PayloadInvalid(AppError):
     """A signed delivery is not what GitHub sends: not JSON, the wrong shape, or text that no store can hold."""
 
 
+class DiskUnavailable(AppError):
+    """This host's disk does not take what has to be written (full, read-only, quota)."""
+
+    retryable = True
+
+
 class GitHubUnavailable(AppError):
     """GitHub does not answer, answers 5xx, or cut the connection."""
 

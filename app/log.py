@@ -7,6 +7,7 @@ once per task and comes along by itself. Whatever is written passes the redactio
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import logging
 import re
@@ -49,6 +50,15 @@ PATTERNS: Final = (
     (re.compile(r"(://hooks\.slack(?:-gov)?\.com/)[^\s\"'<>]{1,512}"), rf"\1{MASK}"),
     (re.compile(r"\b(?:gh[pousr]_\w{20,255}|github_pat_\w{20,255})", re.ASCII), MASK),
 )
+
+
+class _StreamHandler(logging.StreamHandler[TextIO]):
+    """A handler that says which line was lost, where the standard one prints the whole record with its secrets."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        kind = sys.exc_info()[0]
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(f"a log line of {record.name} was lost: {kind.__name__ if kind else 'unknown error'}\n")
 
 
 def configure_logging(
@@ -168,7 +178,7 @@ def _renderer(log_format: Literal["json", "console"]) -> Processor:
 
 
 def _handle_everything(formatter: logging.Formatter, stream: TextIO, level: int) -> None:
-    handler = logging.StreamHandler(stream)
+    handler = _StreamHandler(stream)
     handler.set_name(HANDLER)
     handler.setFormatter(formatter)
     root = logging.getLogger()

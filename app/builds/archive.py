@@ -128,14 +128,18 @@ class ArchiveReader:
         if named is None:
             raise SourceInvalid(f"the source archive does not say of which commit it is; wanted {self._commit}")
         if named != self._commit:
-            raise SourceInvalid(f"the source archive is of commit {named[:64]}, not of {self._commit}; ask GitHub for it again")
+            raise SourceInvalid(
+                f"the source archive is of commit {named[:64]}, not of {self._commit}; ask GitHub for it again"
+            )
 
     def _check_limits(self, entries: int, info: tarfile.TarInfo, total: int) -> None:
         limits = self._limits
         if entries > limits.entries:
             raise SourceInvalid(f"the source has more than {limits.entries} files and folders")
         if not 0 <= info.size <= limits.file_bytes:
-            raise SourceInvalid(f"{_shown(info.name)} has {info.size} bytes; a file may have at most {limits.file_bytes}")
+            raise SourceInvalid(
+                f"{_shown(info.name)} has {info.size} bytes; a file may have at most {limits.file_bytes}"
+            )
         if total > limits.total_bytes:
             raise SourceInvalid(f"the source unpacks to more than {limits.total_bytes} bytes")
 
@@ -185,7 +189,9 @@ class _TreeOrder:
         while self._open and not path.startswith(self._open[-1] + "/"):
             self._open.pop()
         if path.rpartition("/")[0] != (self._open[-1] if self._open else ""):
-            raise SourceInvalid(f"the source archive holds {_shown(path)} outside of its folder; it was not made by git")
+            raise SourceInvalid(
+                f"the source archive holds {_shown(path)} outside of its folder; it was not made by git"
+            )
         place = sort_key(path)
         latest = place + b"/" if kind is Kind.DIRECTORY else place
         if self._last is not None and (latest <= self._last or place == self._last):

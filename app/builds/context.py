@@ -28,7 +28,7 @@ from dataclasses import dataclass, replace
 from typing import IO, TYPE_CHECKING, Final
 
 from app.builds.archive import PIECE, ArchiveReader, ContextLimits, Kind, Member, Source, sort_key
-from app.builds.dockerfile import IGNORE_NAME, MOST_TEXT_BYTES, RecipeFiles, RecipeSearch
+from app.builds.dockerfile import IGNORE_NAME, MOST_TEXT_BYTES, RecipeSearch, needs_buildkit
 from app.builds.ignore import IgnoreRules, Verdict
 from app.builds.spool import Spool, read_up_to
 from app.engine.shape import Builder
@@ -41,10 +41,12 @@ if TYPE_CHECKING:
 
     Entries = Iterator[tuple[Member, Iterable[bytes]]]
 
+__all__ = ["ContextPlan", "ContextRewriter", "needs_buildkit"]
+
 FILE_MODE: Final = 0o644
 EXECUTABLE_MODE: Final = 0o755
 SYMLINK_MODE: Final = 0o777
-PATTERN_CHARACTERS: Final = re.compile(r"[\\*?\[\]^#! ]")
+PATTERN_CHARACTERS: Final = re.compile(r"[\\*?\[\]^#! |{}]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,22 +133,19 @@ class ContextRewriter:
         The classic builder reads it only to drop itself and the Dockerfile, so it is written to say just that. When users
         keep it visible, the lines that correct its effect are appended to their text.
         """
-        visible = self._files.general_ignore is not None and not self._rules.matches(IGNORE_NAME)
+        text, left_out = self._files.general_ignore, self._rules.matches(IGNORE_NAME)
         dockerfile = PATTERN_CHARACTERS.sub(r"\\\g<0>", self._dockerfile)
-        if not visible:
-            lines = [IGNORE_NAME, dockerfile] if self._hidden else [IGNORE_NAME]
-            needed = builder is Builder.CLASSIC and (self._hidden or self._files.general_ignore is not None)
-            return "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape") if needed else b""
+        if text is None or left_out:
+            if self._hidden and builder is Builder.CLASSIC:
+                return _lines(IGNORE_NAME, dockerfile)
+            return b"" if left_out else None
         if builder is Builder.BUILDKIT:
             return None
-        text = self._files.general_ignore or b""
         effect = _rules_or_none(text)
         corrections = ["!" + IGNORE_NAME] if effect.matches(IGNORE_NAME) else []
         if effect.matches(self._dockerfile) is not self._hidden:
             corrections.append(dockerfile if self._hidden else "!" + dockerfile)
-        if not corrections:
-            return None
-        return text + "".join(f"\n{line}" for line in corrections).encode("utf-8", "surrogateescape") + b"\n"
+        return text + b"\n" + _lines(*corrections) if corrections else None
 
     def _kept(self, *, drop_ignore_file: bool) -> Entries:
         """What of the context is sent: not ignored, and folders that are ignored only when something in them is sent."""
@@ -175,14 +174,18 @@ class ContextRewriter:
                 if not path or path == ".git" or path.startswith(".git/"):
                     continue
                 if path == self._dockerfile and self._beside:
-                    raise SourceInvalid(f"the repository holds {path!r}, a name that is kept for the Dockerfile; rename it")
+                    raise SourceInvalid(
+                        f"the repository holds {path!r}, a name that is kept for the Dockerfile; rename it"
+                    )
                 moved = replace(member, path=path)
                 yield self._with_target(moved) if member.kind is Kind.HARDLINK else moved, content
 
     def _with_target(self, member: Member) -> Member:
         target = self._inside(member.target)
         if not target or sort_key(target) >= sort_key(member.path) or self._rules.matches(target):
-            raise SourceInvalid(f"{member.path} is a hard link to {member.target!r}, which is not sent before it; make it a file")
+            raise SourceInvalid(
+                f"{member.path} is a hard link to {member.target!r}, which is not sent before it; make it a file"
+            )
         return replace(member, target=target)
 
     def _inside(self, path: str) -> str | None:
@@ -239,6 +242,10 @@ def _type_and_mode(member: Member) -> tuple[bytes, int]:
         return tarfile.SYMTYPE, SYMLINK_MODE
     mode = EXECUTABLE_MODE if member.executable else FILE_MODE
     return (tarfile.REGTYPE if member.kind is Kind.FILE else tarfile.LNKTYPE), mode
+
+
+def _lines(*lines: str) -> bytes:
+    return "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape")
 
 
 def _rules_or_none(text: bytes) -> IgnoreRules:

@@ -62,7 +62,9 @@ class RecipeSearch:
         self._recipe = recipe
         context = _inside(recipe.context)
         if context is None:
-            raise SourceInvalid(f"the context {recipe.context!r} lies outside of the repository; name one of its folders")
+            raise SourceInvalid(
+                f"the context {recipe.context!r} lies outside of the repository; name one of its folders"
+            )
         self.context: str = context
         self._candidates = self._dockerfile_candidates()
         self._general = _join(self.context, IGNORE_NAME)
@@ -113,7 +115,9 @@ class RecipeSearch:
         if not self._context_seen:
             if not self._passed(self.context + "/"):
                 return None
-            raise SourceInvalid(f"the repository has no folder {self.context!r} at this commit; correct the recipe's context")
+            raise SourceInvalid(
+                f"the repository has no folder {self.context!r} at this commit; correct the recipe's context"
+            )
         for candidate in self._candidates:
             named = self._look_up(candidate)
             if named is _UNKNOWN:
@@ -133,7 +137,9 @@ class RecipeSearch:
         if specific is _UNKNOWN or general is _UNKNOWN:
             return None
         (dockerfile, text), general_text = _as_file(named), _as_file(general)[1] if general else None
-        name, ignore_text = (candidate + IGNORE_NAME, _as_file(specific)[1]) if specific else (self._general, general_text)
+        name, ignore_text = (
+            (candidate + IGNORE_NAME, _as_file(specific)[1]) if specific else (self._general, general_text)
+        )
         return RecipeFiles(
             context=self.context,
             dockerfile=dockerfile,
@@ -165,7 +171,9 @@ class RecipeSearch:
         if member.path == self.context and member.kind is not Kind.DIRECTORY:
             raise SourceInvalid(f"the context {self.context!r} is a {member.kind} in the repository; name a folder")
         if member.kind is Kind.SYMLINK and self.context.startswith(member.path + "/"):
-            raise SourceInvalid(f"the context {self.context!r} lies behind the symbolic link {member.path!r}; name the real folder")
+            raise SourceInvalid(
+                f"the context {self.context!r} lies behind the symbolic link {member.path!r}; name the real folder"
+            )
         self._context_seen = member.path == self.context or member.path.startswith(self.context + "/")
 
     def _see_symlink(self, member: Member, held: Callable[[str], tuple[Member, bytes] | None]) -> None:
@@ -174,9 +182,13 @@ class RecipeSearch:
                 self._seen[path] = f"{path} lies behind the symbolic link {member.path!r}; name the real file"
         if member.path not in self._watched:
             return
-        target = None if member.target.startswith("/") else _inside(_join(posixpath.dirname(member.path), member.target))
+        target = (
+            None if member.target.startswith("/") else _inside(_join(posixpath.dirname(member.path), member.target))
+        )
         if target is None:
-            problem = f"{member.path} is a symbolic link to {member.target!r}, outside of the repository; make it a file"
+            problem = (
+                f"{member.path} is a symbolic link to {member.target!r}, outside of the repository; make it a file"
+            )
             self._seen[member.path] = _Link("", problem)
             return
         self._seen[member.path] = _Link(target)
@@ -184,7 +196,11 @@ class RecipeSearch:
             return
         if not self._passed(target):
             self._watched.add(target)
-        elif (earlier := held(target)) is not None and earlier[0].kind is Kind.FILE and earlier[0].size == len(earlier[1]):
+        elif (
+            (earlier := held(target)) is not None
+            and earlier[0].kind is Kind.FILE
+            and earlier[0].size == len(earlier[1])
+        ):
             self._seen[target] = earlier[1]
         else:
             problem = f"{member.path} is a symbolic link to {target!r}, which cannot be followed; name the real file"
@@ -206,7 +222,7 @@ def _inside(path: str) -> str | None:
     shortest = posixpath.normpath(path.removesuffix("/") or ".") if path else "."
     if shortest == ".":
         return ""
-    return None if shortest.startswith("/") or shortest == ".." or shortest.startswith("../") else shortest
+    return None if shortest == ".." or shortest.startswith(("/", "../")) else shortest
 
 
 HERE_DOCUMENT: Final = re.compile(r"""(?:^|\s)\d*<<-?(?:["']?)[A-Za-z_.]""")

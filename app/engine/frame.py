@@ -1,8 +1,8 @@
 """A decoder for the progress frames of BuildKit: ``StatusResponse`` messages in protobuf. Pure.
 
 The schema is moby/buildkit ``api/services/control/control.proto``. No package carries it, the part we need is four
-small tables, and what an engine sends must not be able to take the worker down: the decoder checks every length and wire type
-and gives up on a frame by raising ``FrameError``.
+small tables, and what an engine sends must not be able to take the worker down: the decoder checks every length
+and wire type and gives up on a frame by raising ``FrameError``.
 """
 
 from __future__ import annotations

@@ -30,6 +30,11 @@ STRING_STOP: Final = re.compile(rb'["\\]')
 CLASSIC_STEP: Final = re.compile(r"Step (\d+/\d+) : (.+)", re.DOTALL)
 EXIT_CODE: Final = re.compile(r"(?:exit code|non-zero code): (\d+)\s*$")
 ENGINE_STOPPED: Final = ("context canceled", "code = Canceled", "client connection is closing", "transport is closing")
+NO_SESSION: Final = "no active sessions"
+SESSION_ADVICE: Final = (
+    "; RUN --mount=type=secret or ssh cannot be used here, and engines before 23.0 cannot pull a base image this way:"
+    " docker pull it on the engine first"
+)
 
 
 class JsonSplitter:
@@ -165,7 +170,8 @@ def failure_sentence(step: str, words: str, code: int | None) -> str:
         code = int(found[1])
     if code:
         return f"{where} failed with exit code {code}; the end of the build log shows what it said"
-    return f"{where} failed: {_cut(one_line(words))}"
+    advice = SESSION_ADVICE if NO_SESSION in words else ""
+    return f"{where} failed: {_cut(one_line(words))}{advice}"
 
 
 def _failure(message: dict[str, Any]) -> tuple[str, int | None] | None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 LONGEST_LINE: Final = 64 * 1024
 KILO: Final = 1000
+BRIEF_S: Final = 0.05  # BuildKit takes steps up again; only the times that cost something are told
 
 
 @dataclass(slots=True)
@@ -46,7 +47,8 @@ class _Step:
     name: str = ""
     number: int = 0
     started: float | None = None
-    closed: bool = False
+    ended: bool = False
+    reopened: bool = False
     outputs: dict[int, _Output] = field(default_factory=dict)
     reported: set[str] = field(default_factory=set)
 
@@ -116,7 +118,7 @@ class TraceRenderer:
         if vertex.started is not None:
             self._name(step)
             if vertex.started != step.started:
-                step.started, step.closed = vertex.started, False
+                step.started, step.ended, step.reopened = vertex.started, False, step.ended or step.reopened
 
     def _transfer(self, status: VertexStatus) -> None:
         step = self._step(status.vertex)
@@ -139,9 +141,12 @@ class TraceRenderer:
 
     def _end(self, vertex: Vertex) -> None:
         step = self._step(vertex.digest)
-        if vertex.completed is None or step.closed:
+        if vertex.completed is None or step.ended:
             return
+        step.ended = True
         self._flush(step)
+        if step.reopened and not vertex.error and _seconds(vertex.started, vertex.completed) < BRIEF_S:
+            return
         if "context canceled" in vertex.error:
             self._say(step, "CANCELED")
         elif vertex.error:
@@ -149,7 +154,6 @@ class TraceRenderer:
             self._say(step, f"ERROR: {one_line(vertex.error)}")
         else:
             self._say(step, "CACHED" if vertex.cached else f"DONE {_elapsed(vertex.started, vertex.completed)}")
-        step.closed = True
         self._lines.append("\n")
 
 

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
     from pydantic import SecretStr
 
-TIMEOUT: Final = httpx.Timeout(60.0, connect=10.0)  # of one read or write, not of a whole transfer
+CONNECT_S: Final = 10.0
+IDLE_S: Final = 60.0
 CALL_S: Final = 90.0
 DEEPEST_TAG: Final = 10
 REPO: Final = re.compile(r"(?!\.{1,2}/)[A-Za-z0-9_.-]+/(?!\.{1,2}$)[A-Za-z0-9_.-]+", re.ASCII)
@@ -102,11 +103,12 @@ class _Pool(httpx.AsyncBaseTransport):
     it shares by context variable, which sibling tasks do not see. Proxies of the environment apply.
     """
 
-    def __init__(self) -> None:
-        self._client = httpx.AsyncClient(timeout=TIMEOUT)
+    def __init__(self, timeout: httpx.Timeout) -> None:
+        self.timeout = timeout
+        self._client = httpx.AsyncClient(timeout=timeout)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        request.extensions.setdefault("timeout", TIMEOUT.as_dict())  # githubkit's own request for a token has none
+        request.extensions.setdefault("timeout", self.timeout.as_dict())  # githubkit's own request for a token has none
         return await self._client.send(request, stream=True, follow_redirects=False)
 
     async def aclose(self) -> None:
@@ -119,10 +121,10 @@ class _Pool(httpx.AsyncBaseTransport):
 class GitHubClient:
     """The GitHub API for every task of the process. Make it with ``open``; ``close`` ends it."""
 
-    def __init__(self, api_url: str, auth: str | AppAuthStrategy | None) -> None:
+    def __init__(self, api_url: str, auth: str | AppAuthStrategy | None, idle_s: float) -> None:
         self._api_url = api_url
         self._auth = auth
-        self._pool = _Pool()
+        self._pool = _Pool(httpx.Timeout(idle_s, connect=CONNECT_S))
         self._front = self._connect(auth)
         self._installations: dict[str, GitHub[Any]] = {}
 
@@ -134,15 +136,17 @@ class GitHubClient:
         token: SecretStr | None = None,
         app_id: str | None = None,
         app_private_key: SecretStr | None = None,
+        idle_s: float = IDLE_S,
     ) -> Self:
         """Set up the client; nothing is sent yet. An App goes before a token; with neither, only public repositories.
+        ``idle_s`` is how long an answer may stand still before it counts as broken off.
 
         Raises ``SettingsInvalid`` when the App's key is not a private key in PEM form, with real or escaped line ends.
         """
         _keep_urls_out_of_logs()
         if app_id is not None and app_private_key is not None:
-            return cls(api_url, AppAuthStrategy(app_id, _pem(app_private_key)))
-        return cls(api_url, token.get_secret_value() if token else None)
+            return cls(api_url, AppAuthStrategy(app_id, _pem(app_private_key)), idle_s)
+        return cls(api_url, token.get_secret_value() if token else None, idle_s)
 
     async def close(self) -> None:
         """Close every connection; calls still under way fail."""
@@ -173,8 +177,9 @@ class GitHubClient:
 
     async def repository(self, repo: str) -> RepositoryInfo:
         """What GitHub knows as ``repo``, which may meanwhile have another name. Raises ``GitHubNotFound``."""
+        path = _path(repo)
         try:
-            found = await self._get(repo, _path(repo), _Repository, f"read repository {repo}")
+            found = await self._get(repo, path, _Repository, f"read repository {repo}")
         except GitHubNotFound as error:
             if self._is_app:
                 raise
@@ -290,7 +295,7 @@ class GitHubClient:
             auth,
             base_url=self._api_url,
             user_agent="tagship",
-            timeout=TIMEOUT,
+            timeout=self._pool.timeout,
             async_transport=self._pool,
             cache_strategy=MemCacheStrategy(),  # the default one is shared by all clients, whatever server they talk to
             http_cache=False,

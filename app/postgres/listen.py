@@ -16,7 +16,7 @@ import asyncpg
 import structlog
 
 from app.errors import DatabaseUnavailable
-from app.postgres.pool import connect
+from app.postgres.pool import connect, reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,7 +87,7 @@ class Wakeups:
                 else:
                     return "the connection was closed"
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            return str(error) or type(error).__name__
+            return reason(error)
         finally:
             self.listening = False
             conn.terminate()

@@ -20,7 +20,7 @@ import asyncpg
 import structlog
 
 from app.errors import DatabaseUnavailable
-from app.postgres.pool import Dedicated, connect, place
+from app.postgres.pool import Dedicated, connect, place, reason
 from app.postgres.queries import sql_folder
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ async def migrate(dsn: str, folder: Path | None = None) -> list[str]:
                 await _apply(conn, migration)
                 log.info("migration_applied", migration=migration.name)
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise DatabaseUnavailable(f"the database {place(dsn)} cannot be migrated: {error}") from error
+        raise DatabaseUnavailable(f"the database {place(dsn)} cannot be migrated: {reason(error)}") from error
     finally:
         with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
             await conn.close(timeout=5)
@@ -159,4 +159,4 @@ async def _apply(conn: Dedicated, migration: Migration) -> None:
             await conn.execute(note, *row)
     except asyncpg.PostgresError as error:
         kept = "nothing of it was kept" if migration.in_transaction else "parts of it may have been kept"
-        raise DatabaseUnavailable(f"migration {migration.name} failed, {kept}: {error}") from error
+        raise DatabaseUnavailable(f"migration {migration.name} failed, {kept}: {reason(error)}") from error

@@ -89,13 +89,13 @@ async def transaction(pool: Pool) -> AsyncIterator[Connection]:
     try:
         conn = await pool.acquire(timeout=ACQUIRE_S)
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise DatabaseUnavailable(f"PostgreSQL gave no connection: {_reason(error)}") from error
+        raise DatabaseUnavailable(f"PostgreSQL gave no connection: {reason(error)}") from error
     try:
         async with conn.transaction():
             yield conn
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         if _gone(conn) or isinstance(error, (TimeoutError, *PASSING)):
-            raise DatabaseUnavailable(f"PostgreSQL ended the transaction: {_reason(error)}") from error
+            raise DatabaseUnavailable(f"PostgreSQL ended the transaction: {reason(error)}") from error
         raise
     finally:
         await pool.release(conn)
@@ -128,7 +128,7 @@ def _to_json(value: Any) -> str:
 
 def _unreachable(dsn: str, error: Exception) -> DatabaseUnavailable:
     return DatabaseUnavailable(
-        f"PostgreSQL at {place(dsn)} cannot be reached: {_reason(error)}; "
+        f"PostgreSQL at {place(dsn)} cannot be reached: {reason(error)}; "
         "check that it runs, and that DATABASE_URL is right if it is set"
     )
 
@@ -138,11 +138,12 @@ def _shown(error: Exception) -> Exception | None:
     return error if isinstance(error, (OSError, asyncpg.PostgresError)) else None
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """What went wrong in a few words; without PostgreSQL's DETAIL, which repeats values of rows."""
     if isinstance(error, TimeoutError):
         return "no answer in time"
     if isinstance(error, (OSError, asyncpg.PostgresError)):
-        return str(error) or type(error).__name__
+        return str(error).partition("\n")[0] or type(error).__name__
     if isinstance(error, asyncpg.InterfaceError):
         return "the connection is closed"
     return "the address is not valid"

@@ -43,11 +43,11 @@ class Answer:
 class SlackClient:
     """A sender for one webhook URL; safe to share between tasks. ``close`` ends it."""
 
-    def __init__(self, url: SecretStr) -> None:
+    def __init__(self, url: SecretStr, *, timeout_s: float = TIMEOUT_S) -> None:
         logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs the URL of every request at INFO
         logging.getLogger("httpcore").setLevel(logging.WARNING)
-        self._url = url
-        self._http = httpx.AsyncClient(timeout=TIMEOUT_S, follow_redirects=False, headers={"User-Agent": "tagship"})
+        self._url, self._timeout_s = url, timeout_s
+        self._http = httpx.AsyncClient(timeout=timeout_s, follow_redirects=False, headers={"User-Agent": "tagship"})
 
     async def close(self) -> None:
         await self._http.aclose()
@@ -61,7 +61,7 @@ class SlackClient:
         """
         body = json.dumps(payload).encode()  # ASCII, so that even a lone surrogate can be sent
         try:
-            async with asyncio.timeout(TIMEOUT_S):
+            async with asyncio.timeout(self._timeout_s):
                 answer, pause_s = await self._exchange(body)
         except (TimeoutError, httpx.TimeoutException):
             raise _not_sent("the receiver of notices did not answer in time") from None

@@ -1,4 +1,4 @@
-"""The Docker engine as the try-out needs to see it: whether what it will make is free of others, and how ports are published."""
+"""The Docker engine as the try-out sees it: whether the names it will use are free, and how ports can be published."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The Docker engine made ready for a run, through its API: it answers, has a base image, and is a one-node swarm.
 
-Called by ``ops/setup/engine.sh``. What was there is used and stays; what is made here is recorded in the run's ledger first.
+Called by ``ops/setup/engine.sh``. What was there is used and stays; what is made here is in the ledger first.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ async def _has_network(docker: aiodocker.Docker, name: str) -> bool:
 
 
 async def ensure_base_image(ledger: Ledger, busybox: Path | None) -> bool:
-    """``busybox:latest`` is on the engine: it was, or it was pulled, or it is made from a static ``busybox`` if given."""
+    """``busybox:latest`` is on the engine: it was, or is pulled, or is made from a static ``busybox`` if given."""
     async with aiodocker.Docker() as docker:
         if await _has_image(docker, BASE_IMAGE):
             return True

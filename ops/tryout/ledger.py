@@ -53,7 +53,7 @@ class Ledger:
                     stop_process_group(pid)
 
     def undo(self, since: int = 0) -> list[str]:
-        """Remove what entries ``since…`` name, newest first, and forget it; returns a sentence for each thing that stayed."""
+        """Remove what entries ``since…`` name, newest first, and forget it; a sentence for each thing that stayed."""
         self.stop_processes(since)
         entries = self.entries()
         problems = asyncio.run(_undo(entries[since:]))

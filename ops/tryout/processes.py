@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import subprocess
 from typing import TYPE_CHECKING, Final
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 TAIL_LINES: Final = 25
 
 
-class StoryFailed(Exception):  # noqa: N818
+class StoryFailed(Exception):
     """The try-out cannot go on; ``str()`` says why, for people."""
 
 
@@ -24,18 +23,30 @@ class Program:
     """One running program."""
 
     def __init__(self, name: str, process: subprocess.Popen[bytes], log: Path) -> None:
-        self.name, self.log, self._process = name, log, process
+        self.name, self._log, self._process = name, log, process
+        self._read = 0
 
     def check(self) -> None:
         """Raises ``StoryFailed`` with the end of its log when it no longer runs."""
         if self._process.poll() is not None:
             raise StoryFailed(f"{self.name} ended by itself (status {self._process.returncode})")
 
+    def text(self) -> str:
+        """Everything it has written."""
+        return self._log.read_text(encoding="utf-8", errors="replace")
+
+    def new_text(self) -> str:
+        """What it has written since the last call."""
+        with self._log.open("rb") as log:
+            log.seek(self._read)
+            new = log.read()
+        whole = new[: new.rfind(b"\n") + 1]
+        self._read += len(whole)
+        return whole.decode(errors="replace")
+
     def tail(self) -> str:
-        """The last lines of its log."""
-        with contextlib.suppress(OSError):
-            return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL_LINES:])
-        return ""
+        """Its last lines."""
+        return "\n".join(self.text().splitlines()[-TAIL_LINES:])
 
 
 def start(
@@ -66,7 +77,7 @@ def free_port() -> int:
 def is_free(port: int) -> bool:
     """Whether ``port`` can be had on every interface, as a published port needs it."""
     try:
-        socket.create_server(("0.0.0.0", port)).close()  # noqa: S104
+        socket.create_server(("0.0.0.0", port)).close()
     except OSError:
         return False
     return True

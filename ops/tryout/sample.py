@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from typing import TYPE_CHECKING, Final
 
@@ -21,23 +20,21 @@ AUTHOR: Final = {
 
 
 class SampleRepository:
-    """A work tree in ``folder`` whose ``origin`` is ``remote``."""
+    """A clone of ``remote`` in ``folder``."""
 
     def __init__(self, folder: Path, remote: str) -> None:
-        self.folder, self._remote = folder, remote
+        self.folder = folder
+        folder.mkdir()
+        self._git("clone", "--quiet", remote, ".")
 
-    def create(self, files: Path) -> None:
-        """The work tree holds ``files``; nothing is committed or pushed yet."""
-        shutil.copytree(files, self.folder)
-        self._git("init", "--quiet", "--initial-branch=main")
-        self._git("remote", "add", "origin", self._remote)
-
-    def release(self, version: str, tag: str) -> str:
-        """``VERSION`` says ``version``, that is committed and pushed to main, and ``tag`` is pushed; returns the commit's SHA."""
+    def change_version(self, version: str) -> None:
+        """``VERSION`` says ``version``, and main is pushed with that."""
         (self.folder / "VERSION").write_text(f"{version}\n", encoding="utf-8")
-        self._git("add", "--all")
-        self._git("commit", "--quiet", "--message", f"Release {version}")
+        self._git("commit", "--quiet", "--all", "--message", f"Version {version}")
         self._git("push", "--quiet", "origin", "main")
+
+    def push_tag(self, tag: str) -> str:
+        """``tag`` names the newest commit and is pushed; returns that commit's SHA."""
         self._git("tag", tag)
         self._git("push", "--quiet", "origin", tag)
         return self._git("rev-parse", "HEAD")

@@ -1,4 +1,4 @@
-"""What the person at the terminal sees: a line for each thing that happens, with the time it happened and how long it took."""
+"""What the person at the terminal sees: a line for each thing that happens, when it happened and how long it took."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ import sys
 import time
 from typing import Final
 
-BOLD: Final, DIM: Final, GREEN: Final, RED: Final, CYAN: Final = "1", "2", "32", "31", "36"
+BOLD: Final = "1"
+DIM: Final = "2"
+RED: Final = "31"
+GREEN: Final = "32"
+CYAN: Final = "36"
 
 
 class Screen:

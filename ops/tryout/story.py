@@ -1,9 +1,10 @@
-"""The try-out itself: a repository, two customers, two pushed tags, and the proof that both customers run the second one."""
+"""The try-out itself: a repository, two customers, two pushed tags, and the proof that both run the second one."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx
@@ -64,7 +65,7 @@ class Story:
         self._screen.did(f"{REPO} builds the image {registered['image_name']} from every tag")
 
         self._screen.heading("git push origin v1.0.0")
-        image = self._release("1.0.0", "v1.0.0")
+        image = self._release("v1.0.0")
 
         self._screen.heading("Two customers, one image")
         products = {person: self._create(person, image["id"]) for person in people}
@@ -73,26 +74,25 @@ class Story:
 
         self._screen.heading("git push origin v1.1.0")
         began = time.monotonic()
-        self._release("1.1.0", "v1.1.0")
+        self._sample.change_version("1.1.0")
+        self._release("v1.1.0")
         for person, product in products.items():
             self._followed(person, product, "v1.1.0")
         self._prove(people, "1.1.0")
         self._screen.proved("from git push to both customers", began)
         self._settle_notices()
 
-    def _release(self, version: str, tag: str) -> Any:
+    def _release(self, tag: str) -> Any:
         """The tag is pushed and its image built; returns the image."""
         began = time.monotonic()
-        commit = self._sample.release(version, tag)
-        self._screen.did(f"pushed commit {commit[:12]} as {tag}", began)
-        image = self._until(f"Tagship hears of {tag}", lambda: self._image(tag))
-        self._screen.did(f"webhook accepted: image {image['id']} is {image['name']}:{image['tag']}", began)
+        commit = self._sample.push_tag(tag)
+        self._screen.did(f"pushed {tag}, commit {commit[:12]}", began)
+        self._until(f"Tagship hears of {tag}", lambda: self._image(tag))
         image = self._until(f"{tag} is built", lambda: self._built(tag))
         if image["commit_sha"] != commit:
             raise StoryFailed(f"{tag} was built from {image['commit_sha']}, pushed was {commit}")
-        self._screen.proved(
-            f"built {image['name']}:{image['tag']} as {short(image['digest'] or image['image_ref'])}", began
-        )
+        exact = short(image["digest"] or image["image_ref"])
+        self._screen.proved(f"built {image['name']}:{image['tag']} from that commit, {exact}", began)
         return image
 
     def _image(self, tag: str) -> Any:
@@ -131,7 +131,7 @@ class Story:
             for person, product in products.items()
         }
         for person, rollout_id in rollouts.items():
-            rollout = self._until(f"{person.slug} starts", lambda one=rollout_id: self._finished(one))
+            rollout = self._until(f"{person.slug} starts", partial(self._finished, rollout_id))
             self._require_done(person, rollout)
             self._screen.proved(f"{person.slug} is started", began)
 
@@ -163,14 +163,13 @@ class Story:
     def _require_done(person: Customer, rollout: Any) -> None:
         if rollout["state"] != "done":
             errors = "; ".join(f"{task['state']}: {task['error']} {task['output']}" for task in rollout["task_errors"])
-            raise StoryFailed(
-                f"{person.slug}: rollout {rollout['id']} is {rollout['state']}: {rollout['error'] or rollout['progress']} {errors}"
-            )
+            why = rollout["error"] or rollout["progress"]
+            raise StoryFailed(f"{person.slug}: rollout {rollout['id']} is {rollout['state']}: {why} {errors}")
 
     def _prove(self, people: tuple[Customer, ...], version: str) -> None:
         for person in people:
             began = time.monotonic()
-            about = self._until(f"{person.url} answers with {version}", lambda one=person: self._about(one, version))
+            about = self._until(f"{person.url} answers with {version}", partial(self._about, person, version))
             expected = {"version": version, "customer": person.env["CUSTOMER"], "currency": person.env["CURRENCY"]}
             if {name: about.get(name) for name in expected} != expected:
                 raise StoryFailed(f"{person.url} answers {about}, expected was {expected}")

@@ -4,7 +4,6 @@ import asyncio
 import random
 import re
 from contextlib import aclosing
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,12 +13,13 @@ from app.engine.client import Engine
 from app.engine.image import inspect_image, list_images, remove_image, tag_image
 from app.engine.shape import Builder, LogText
 from app.errors import BuildFailed, EngineUnavailable, SourceInvalid
+from tests.engine.yard import eventually, processes_with, relay, tar_chunks
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
+    from pathlib import Path
 
-    from app.engine.shape import BuildRequest
-    from tests.engine.conftest import Yard
+    from tests.engine.yard import Yard
 
 GONE_WITHIN_S = 2.0
 
@@ -113,12 +113,10 @@ async def test_steps_that_run_side_by_side_never_share_a_line(yard: Yard) -> Non
     dockerfile = "\n".join([*parts, yard.dockerfile("COPY --from=aaaa /aaaa /", "COPY --from=bbbb /bbbb /")])
     built = await yard.run_build(yard.request(Builder.BUILDKIT), {"Dockerfile": dockerfile})
     output = re.findall(r"^#\d+ \d+\.\d{3} (.*)$", built.log, re.MULTILINE)
-    assert sorted(output) == ["aaaa" * 4] * 0 + ["aaaaaaaaaaaaaaaa"] * 40 + ["bbbbbbbbbbbbbbbb"] * 40
+    assert sorted(output) == ["a" * 16] * 40 + ["b" * 16] * 40
 
 
-async def test_log_arrives_while_the_step_runs_and_closing_stops_it(
-    yard: Yard, builder: Builder, processes: Callable[[str], list[int]], wait_until: Callable[..., AsyncIterator[None]]
-) -> None:
+async def test_log_arrives_while_the_step_runs_and_closing_stops_it(yard: Yard, builder: Builder) -> None:
     word = _sleep_word()
     request = yard.request(builder)
     dockerfile = yard.dockerfile(f"RUN echo first words; sleep {word}")
@@ -129,21 +127,19 @@ async def test_log_arrives_while_the_step_runs_and_closing_stops_it(
             log += event.text
             if re.search(r"^(#\d+ \d+\.\d{3} )?first words$", log, re.MULTILINE):
                 break
-        await wait_until(lambda: processes(word))
-    await wait_until(lambda: not processes(word), timeout_s=GONE_WITHIN_S)
+        await eventually(lambda: processes_with(word))
+    await eventually(lambda: not processes_with(word), timeout_s=GONE_WITHIN_S)
     assert await inspect_image(yard.engine, request.tags[0]) is None
 
 
-async def test_cancelling_the_task_stops_the_step(
-    yard: Yard, builder: Builder, processes: Callable[[str], list[int]], wait_until: Callable[..., AsyncIterator[None]]
-) -> None:
+async def test_cancelling_the_task_stops_the_step(yard: Yard, builder: Builder) -> None:
     word = _sleep_word()
     task = asyncio.create_task(yard.build(builder, f"RUN sleep {word}"))
-    await wait_until(lambda: processes(word))
+    await eventually(lambda: processes_with(word))
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await wait_until(lambda: not processes(word), timeout_s=GONE_WITHIN_S)
+    await eventually(lambda: not processes_with(word), timeout_s=GONE_WITHIN_S)
 
 
 async def test_cancelling_does_not_wait_for_the_upload(yard: Yard, builder: Builder) -> None:
@@ -164,27 +160,21 @@ async def test_failure_of_the_source_is_raised_as_itself(yard: Yard, builder: Bu
     assert await inspect_image(yard.engine, request.tags[0]) is None
 
 
-async def test_cut_connection_is_no_success(
-    yard: Yard,
-    builder: Builder,
-    tmp_path: Path,
-    processes: Callable[[str], list[int]],
-    wait_until: Callable[..., AsyncIterator[None]],
-) -> None:
+async def test_cut_connection_is_no_success(yard: Yard, builder: Builder, tmp_path: Path) -> None:
     word = _sleep_word()
     lines: list[asyncio.StreamWriter] = []
     socket = tmp_path / "engine.sock"
-    server = await asyncio.start_unix_server(lambda reader, writer: _relay(yard.engine, reader, writer, lines), socket)
+    server = await asyncio.start_unix_server(lambda reader, writer: relay(yard.engine, reader, writer, lines), socket)
     async with server, Engine.open(f"unix://{socket}") as relayed:
         task = asyncio.create_task(
             _drain(stream_build(relayed, yard.request(builder), _tar(yard.dockerfile(f"RUN sleep {word}"))))
         )
-        await wait_until(lambda: processes(word))
+        await eventually(lambda: processes_with(word))
         for line in lines:
             line.transport.abort()
         with pytest.raises(EngineUnavailable):
             await task
-    await wait_until(lambda: not processes(word), timeout_s=GONE_WITHIN_S)
+    await eventually(lambda: not processes_with(word), timeout_s=GONE_WITHIN_S)
 
 
 async def test_no_engine_is_said_in_one_sentence(tmp_path: Path, yard: Yard, builder: Builder) -> None:
@@ -204,8 +194,6 @@ async def _drain(events: AsyncIterator[object]) -> None:
 
 
 def _tar(dockerfile: str) -> AsyncIterator[bytes]:
-    from tests.engine.conftest import tar_chunks
-
     return tar_chunks({"Dockerfile": dockerfile})
 
 
@@ -220,21 +208,3 @@ async def _breaking(dockerfile: str) -> AsyncIterator[bytes]:
         yield chunk[:600]
         break
     raise SourceInvalid("the archive broke off; push the tag again")
-
-
-async def _relay(
-    engine: Engine, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, lines: list[asyncio.StreamWriter]
-) -> None:
-    """Carry bytes between a client and the engine until either side ends."""
-    up_reader, up_writer = await asyncio.open_unix_connection(engine.host.removeprefix("unix://"))
-    lines += [writer, up_writer]
-    await asyncio.gather(_copy(reader, up_writer), _copy(up_reader, writer), return_exceptions=True)
-    writer.close()
-    up_writer.close()
-
-
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while data := await reader.read(65536):
-        writer.write(data)
-        await writer.drain()
-    writer.close()

@@ -114,13 +114,15 @@ class LocalGitHub:
     async def tag(
         self, repo: str, name: str, *, at: str = "main", annotated: bool = False, force: bool = False, push: bool = True
     ) -> str:
-        """Tag the commit ``at`` and push the tag (``force`` moves one that exists); the commit's SHA."""
+        """Tag ``at`` and push the tag (``force`` moves one that exists); the SHA of the commit that ``at`` leads to, or
+        of the object itself when that is no commit.
+        """
         options = ["--force"] if force else []
         options += ["--annotate", f"--message=release {name}"] if annotated else []
         await git(self._clone(repo), "tag", *options, "--", name, at)
         if push:
             await self.push(repo, f"{'+' if force else ''}refs/tags/{name}")
-        return await git(self._clone(repo), "rev-parse", f"{at}^{{commit}}")
+        return await git(self._clone(repo), "rev-parse", f"refs/tags/{name}^{{}}")
 
     async def delete_tag(self, repo: str, name: str) -> None:
         await git(self._clone(repo), "tag", "--delete", "--", name)

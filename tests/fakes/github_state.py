@@ -32,12 +32,13 @@ class Refusal(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One request as it arrived; ``host`` is ``api`` or ``codeload``, ``path`` is decoded."""
+    """One request as it arrived; ``host`` is ``api`` or ``codeload``, ``path`` is decoded, ``connection`` a port."""
 
     host: str
     method: str
     path: str
     authorization: str | None
+    connection: int
 
 
 @dataclass(slots=True)
@@ -73,7 +74,8 @@ class State:
 
     def note(self, host: str, request: Request) -> None:
         path = str(request.scope["path"])
-        self.seen.append(Seen(host, request.method, path, request.headers.get("authorization")))
+        connection = request.client.port if request.client else 0
+        self.seen.append(Seen(host, request.method, path, request.headers.get("authorization"), connection))
 
     def visible(self, request: Request) -> GitRepository:
         """The repository of the path, if the request may see it; else GitHub's 404. Wrong credentials are a 401."""

@@ -47,7 +47,7 @@ def event_of(write: Callable[[], object]) -> dict[str, Any]:
 
 def crash(log: Any) -> None:
     try:
-        raise ValueError(f"cannot open {CANARY}")
+        int(f"cannot open {CANARY}")
     except ValueError:
         log.exception("opening_crashed")
 
@@ -94,7 +94,7 @@ def test_exception_is_text_once_and_without_secrets(log_format: Literal["json", 
     log = structlog.get_logger() if logger == "structlog" else logging.getLogger("library")
     text = "\n".join(lines_of(lambda: crash(log), log_format))
     assert text.count("Traceback (most recent call last)") == 1
-    assert f"ValueError: cannot open {MASK}" in text
+    assert f"ValueError: invalid literal for int() with base 10: 'cannot open {MASK}'" in text
     assert CANARY not in text
 
 
@@ -133,6 +133,14 @@ def test_object_that_cannot_be_shown_costs_only_itself() -> None:
             raise RuntimeError
 
     assert event_of(lambda: structlog.get_logger().info("event", value=Broken()))["value"] == "<Broken>"
+
+
+def test_line_that_cannot_be_written_is_not_printed_elsewhere(capsys: pytest.CaptureFixture[str]) -> None:
+    stream = io.StringIO()
+    configure_logging("json", stream, secrets=[CANARY])
+    stream.close()
+    structlog.get_logger("app.x").info("event", value=CANARY)
+    assert capsys.readouterr().err == "a log line of app.x was lost: ValueError\n"
 
 
 @pytest.mark.parametrize(

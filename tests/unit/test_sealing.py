@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import stat
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from app.sealing import MASK, SealBroken, SecretFileUnusable, Vault, load_or_create_secret, mask_env, merge_masked
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 OLD = "the secret key of last year"
 NEW = "the secret key of this year"
@@ -43,7 +39,7 @@ def test_value_moved_to_another_row_does_not_open() -> None:
 
 
 def test_value_of_another_key_does_not_open_and_says_which_setting_to_mend() -> None:
-    with pytest.raises(SealBroken, match="another secret key .*TAGSHIP_SECRET_KEY"):
+    with pytest.raises(SealBroken, match=r"another secret key .*TAGSHIP_SECRET_KEY"):
         Vault.from_secret(NEW).open(Vault.from_secret(OLD).seal(b"x", "shop"), "shop")
 
 
@@ -111,7 +107,7 @@ def test_secret_is_made_once_and_private(tmp_path: Path) -> None:
     assert len(secret) >= 43
     assert load_or_create_secret(file, 32) == secret
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert os.listdir(file.parent) == ["admin-token"]
+    assert list(file.parent.iterdir()) == [file]
 
 
 def test_secret_written_by_a_person_is_taken_as_it_is(tmp_path: Path) -> None:
@@ -120,11 +116,14 @@ def test_secret_written_by_a_person_is_taken_as_it_is(tmp_path: Path) -> None:
 
 
 def test_processes_that_start_together_get_one_secret(tmp_path: Path) -> None:
-    program = "import sys, pathlib, app.sealing as s; sys.stdin.read(); print(s.load_or_create_secret(pathlib.Path(sys.argv[1]), 32))"
+    program = (
+        "import sys, pathlib, app.sealing as s; sys.stdin.read(); "
+        "print(s.load_or_create_secret(pathlib.Path(sys.argv[1]), 32))"
+    )
     command = [sys.executable, "-c", program, str(tmp_path / "key")]
     started = [
         subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={"PYTHONPATH": os.getcwd()}
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={"PYTHONPATH": str(Path.cwd())}
         )
         for _ in range(4)
     ]

@@ -1,0 +1,37 @@
+"""The main job: a pushed tag becomes a running service, once for every customer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.world import World
+
+
+async def test_a_pushed_tag_reaches_every_product_that_tracks_it(world: World) -> None:
+    await world.register()
+    commit = await world.release("v1.0.0")
+    first = await world.image_is("v1.0.0", "success")
+    assert first["commit_sha"] == commit
+    assert "built in" in await world.told()
+
+    allianz = await world.product("allianz", first["id"], track="^1")
+    axa = await world.product("axa", first["id"], track="^1")
+    for product in (allianz, axa):
+        rollout = await world.start(product)
+        assert rollout["state"] == "done", rollout
+        assert rollout["image"] == first["digest"]
+    await world.told_about("Allianz", "Axa")
+    assert await world.page(allianz) == {"version": "v1.0.0", "customer": "allianz"}
+    assert await world.page(axa) == {"version": "v1.0.0", "customer": "axa"}
+
+    await world.release("v1.1.0")
+    second = await world.image_is("v1.1.0", "success")
+    for product in (allianz, axa):
+        rollout = await world.rollout_of(product, "pin_moved")
+        assert rollout["state"] == "done", rollout
+        assert rollout["image"] == second["digest"]
+        assert (await world.get(f"/products/{product['id']}"))["image_name"] == f"{world.image}:v1.1.0"
+    await world.told_about("2 products rolling out", "Allianz", "Axa")
+    assert await world.page(allianz) == {"version": "v1.1.0", "customer": "allianz"}
+    assert await world.page(axa) == {"version": "v1.1.0", "customer": "axa"}
