@@ -21,6 +21,7 @@ from app.builds.work import BuildStage
 from app.engine.client import Engine
 from app.errors import AppError
 from app.github.client import GitHubClient
+from app.log import configure_logging
 from app.notices import store as notices
 from app.notices.work import NoticeStage
 from app.postgres.embedded import EmbeddedPostgres
@@ -108,14 +109,16 @@ async def open_services(settings: Settings, dsn: str, workers: Workers) -> Async
         stack.callback(listening.cancel)
         async with transaction(pool) as conn:
             await notices.set_channel(conn, "slack", "slack", enabled=settings.slack_webhook_url is not None)
+        token, key = api_token(settings), secret_key(settings)
+        configure_logging(settings.tagship_log_format, secrets=[*settings.secret_values(), token, key])
         yield Services(
             settings=settings,
             pool=pool,
             engine=engine,
             github=github,
             wakeups=wakeups,
-            vault=Vault.from_secret(secret_key(settings)),
-            api_token=api_token(settings),
+            vault=Vault.from_secret(key),
+            api_token=token,
             stalled=workers.stalled,
         )
 

@@ -6,8 +6,8 @@ import io
 import os
 import subprocess
 import tarfile
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.builds.archive import ContextLimits
@@ -16,7 +16,8 @@ from app.builds.recipe import Recipe
 from app.engine.shape import Builder
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator
+    from pathlib import Path
 
 GIT_ENVIRONMENT = {
     "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
@@ -45,35 +46,40 @@ class Script:
     text: str = "#!/bin/sh\n"
 
 
-Tree = "Mapping[str | bytes, str | bytes | Link | Script]"
+Tree = Mapping[str, str | bytes | Link | Script]
 
 
 def git(folder: Path, *arguments: str) -> bytes:
     """Run git without anybody's configuration; its output."""
-    return subprocess.run(  # noqa: S603 - tests only
-        ["git", "-C", str(folder), *arguments],  # noqa: S607
+    return subprocess.run(
+        ["git", "-C", str(folder), *arguments],
         env=GIT_ENVIRONMENT,
         check=True,
         capture_output=True,
     ).stdout
 
 
-def write_tree(folder: Path, tree: Mapping[str | bytes, str | bytes | Link | Script]) -> None:
+def write_tree(folder: Path, tree: Tree) -> None:
     """Write files, scripts and links below ``folder``, with the modes of a checkout under umask 022."""
     for name, content in tree.items():
-        path = os.path.join(os.fsencode(folder), os.fsencode(name))
-        parent = os.path.dirname(path)
-        while not os.path.isdir(parent):
-            os.makedirs(parent, mode=0o755)
+        path = folder / name
+        make_folders(path.parent)
         if isinstance(content, Link):
-            os.symlink(content.target, path)
+            path.symlink_to(content.target)
             continue
         text = content.text if isinstance(content, Script) else content
-        Path(os.fsdecode(path)).write_bytes(text.encode() if isinstance(text, str) else text)
-        os.chmod(path, 0o755 if isinstance(content, Script) else 0o644)
+        path.write_bytes(text.encode() if isinstance(text, str) else text)
+        path.chmod(0o755 if isinstance(content, Script) else 0o644)
 
 
-def make_repository(folder: Path, tree: Mapping[str | bytes, str | bytes | Link | Script]) -> str:
+def make_folders(path: Path) -> None:
+    if not path.is_dir():
+        make_folders(path.parent)
+        path.mkdir()
+        path.chmod(0o755)
+
+
+def make_repository(folder: Path, tree: Tree) -> str:
     """A repository in ``folder`` with one commit of that tree; the commit's hash."""
     folder.mkdir(parents=True, exist_ok=True)
     write_tree(folder, tree)

@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-pytest_plugins = ["tests.postgres"]
+pytest_plugins = ["tests.postgres", "tests.docker"]
 
 TESTS: Final = Path(__file__).parent
 TIERS: Final = ("unit", "store", "engine", "story")

@@ -1,7 +1,7 @@
 """The language of the stories: a whole Tagship on a fresh database, a real engine and swarm, a local GitHub and Slack.
 
-Everything is real except GitHub and Slack. A story that leaves a Slack message unread fails: whoever causes a message must
-say so.
+Everything is real except GitHub and Slack. A story that leaves a Slack message unread fails: whoever causes a message
+must say so.
 """
 
 from __future__ import annotations
@@ -46,15 +46,24 @@ trap 'exit 0' TERM INT
 httpd -f -p 8080 -h www &
 wait
 """
+DOCKERFILE: Final = """FROM busybox
+WORKDIR /srv
+COPY VERSION serve ./
+RUN chmod +x serve
+EXPOSE 8080
+CMD ["./serve"]
+"""
 FILES: Final = {
-    "Dockerfile": "FROM busybox\nWORKDIR /srv\nCOPY VERSION serve ./\nRUN chmod +x serve\nEXPOSE 8080\nCMD [\"./serve\"]\n",
+    "Dockerfile": DOCKERFILE,
     "serve": SERVER,
 }
 
 
 @dataclass
 class World:
-    """One running Tagship and everything around it. ``repo`` is the story's own repository, ``image`` its image's name."""
+    """One running Tagship and everything around it. ``repo`` is the story's own repository, ``image`` its image's
+    name.
+    """
 
     services: Services
     settings: Settings
@@ -64,6 +73,7 @@ class World:
     url: str
     repo: str
     run: str
+    outside: httpx.AsyncClient
 
     @property
     def image(self) -> str:
@@ -137,8 +147,7 @@ class World:
 
     async def page(self, product: dict[str, Any]) -> dict[str, Any]:
         """What the product's own port answers."""
-        async with httpx.AsyncClient() as client:
-            answer = await client.get(f"http://127.0.0.1:{product['port']}/index.json")
+        answer = await self.outside.get(f"http://127.0.0.1:{product['port']}/index.json")
         shown: dict[str, Any] = answer.json()
         return shown
 
@@ -218,7 +227,8 @@ async def new_world(folder: Path, database: str, **more: str) -> AsyncIterator[W
         headers = {"Authorization": f"Bearer {TOKEN}"}
         client = httpx.AsyncClient(base_url=f"{url}/api/v1", headers=headers, timeout=150)
         api = await stack.enter_async_context(client)
-        yield World(services, settings, github, slack, api, url, repo, run)
+        outside = await stack.enter_async_context(httpx.AsyncClient(timeout=30))
+        yield World(services, settings, github, slack, api, url, repo, run, outside)
         unread = [message.text for message in slack.unread]
         assert not unread, f"nobody read: {unread}"
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from app.body import read_body
 from app.problems import Problem
 
 if TYPE_CHECKING:
@@ -28,15 +29,9 @@ async def json_body(request: Request, model: type[ModelT]) -> ModelT:
     content_type = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if content_type != "application/json" and not content_type.endswith("+json"):
         raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send the body as application/json")
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MOST_BODY_BYTES:
-            raise Problem(
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the body is over 1 MiB", headers={"Connection": "close"}
-            )
+    body = await read_body(request, MOST_BODY_BYTES)
     try:
-        return model.model_validate_json(bytes(body))
+        return model.model_validate_json(body)
     except ValidationError as error:
         raise invalid(error) from None
 

@@ -18,7 +18,7 @@ from app.builds import store as builds
 from app.engine.image import inspect_image
 from app.errors import SwarmUnavailable
 from app.postgres.pool import transaction
-from app.problems import Problem, field_problem
+from app.problems import field_problem
 from app.products import store
 from app.products.model import Product, ProductFields, ProductStatus, needs_rollout
 from app.rollouts import store as rollouts

@@ -26,13 +26,13 @@ from app.api.fields import (
 )
 from app.builds.model import Build, BuildState, Cause, Image
 from app.engine.shape import Healthcheck, PublishMode
-from app.github.tags import Tag
 from app.products.model import Product, ProductStatus
 from app.repositories.model import MovedTagPolicy, Repository
 from app.rollouts.model import Rollout, RolloutKind, RolloutReason, RolloutState
 from app.sealing import mask_env
 
 if TYPE_CHECKING:
+    from app.github.tags import Tag
     from collections.abc import Sequence
 
 

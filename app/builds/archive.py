@@ -1,12 +1,13 @@
 """GitHub's source archive, read as a stream of checked members; nothing is extracted and memory stays flat.
 
-The archive is the output of ``git archive``: a gzip'd tar with one top folder and a pax global header whose ``comment`` is the
-full commit. Everything read here is decided by whoever can push to a repository, so every name, type, size and order is checked
-before anybody acts on it. Pure with respect to the program: a file object in, values out, no event loop.
+The archive is the output of ``git archive``: a gzip'd tar with one top folder and a pax global header whose
+``comment`` is the full commit. Everything read here is decided by whoever can push to a repository, so every name,
+type, size and order is checked before anybody acts on it. Pure with respect to the program: a file object in, values
+out, no event loop.
 
 Facts about ``tarfile`` this rests on: ``next()`` takes a damaged header in mid-archive for the end (so ``frombuf`` is
-overridden), keeps every member it has seen (so ``members`` is cleared), and reads extended headers whole (so a budget stands
-between it and the archive).
+overridden), keeps every member it has seen (so ``members`` is cleared), and reads extended headers whole (so a budget
+stands between it and the archive).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 PIECE: Final = 256 * 1024
+GZIP_MAGIC: Final = b"\x1f\x8b"
 MIB: Final = 1024 * 1024
 GIB: Final = 1024 * MIB
 
@@ -33,7 +35,8 @@ GIB: Final = 1024 * MIB
 class ContextLimits:
     """What a source archive may hold at most; sizes are of the unpacked files.
 
-    ``ratio`` (unpacked to packed) is looked at only beyond ``ratio_after_bytes``: small repositories may compress as they like.
+    ``ratio`` (unpacked to packed) is looked at only beyond ``ratio_after_bytes``: small repositories may compress as
+    they like.
     """
 
     entries: int = 200_000
@@ -56,7 +59,8 @@ class Kind(StrEnum):
 class Member:
     """One entry; ``path`` is relative to the repository (``""`` is its root), undecodable bytes as surrogates.
 
-    ``target`` is a symlink's text as it stands, or the repository path that a hardlink names. ``mtime`` in seconds since the epoch.
+    ``target`` is a symlink's text as it stands, or the repository path that a hardlink names. ``mtime`` in seconds
+    since the epoch.
     """
 
     path: str
@@ -76,8 +80,8 @@ class Source(Protocol):
 class ArchiveReader:
     """The members of one archive, once, in order, with their content.
 
-    Iterating raises ``SourceInvalid`` when the archive is of another commit than ``commit`` (nothing was yielded then), unsafe,
-    damaged, out of git's order or over a limit, and ``GitHubUnavailable`` when it ends early.
+    Iterating raises ``SourceInvalid`` when the archive is of another commit than ``commit`` (nothing was yielded
+    then), unsafe, damaged, out of git's order or over a limit, and ``GitHubUnavailable`` when it ends early.
     """
 
     def __init__(self, source: Source, *, commit: str, limits: ContextLimits) -> None:
@@ -177,8 +181,8 @@ def sort_key(path: str) -> bytes:
 class _TreeOrder:
     """Holds the archive to a walk of git trees: each name once, sorted, and always inside a folder that is open.
 
-    So nothing can be written twice or through a symlink, and a file whose place has passed is known to be absent. A submodule
-    is a folder in the archive but sorted like a file, hence the two readings of a folder's place.
+    So nothing can be written twice or through a symlink, and a file whose place has passed is known to be absent. A
+    submodule is a folder in the archive but sorted like a file, hence the two readings of a folder's place.
     """
 
     def __init__(self) -> None:
@@ -228,7 +232,12 @@ class _Unpacked:
         self._packed += size
 
     def read(self, size: int) -> bytes:
-        piece = self._gzip.read(size)
+        try:
+            piece = self._gzip.read(size)
+        except gzip.BadGzipFile:
+            if self._packed < len(GZIP_MAGIC):
+                raise EOFError from None
+            raise
         self._unpacked += len(piece)
         self.budget -= len(piece)
         if self.budget < -PIECE:
@@ -242,16 +251,20 @@ class _Counted:
     def __init__(self, source: Source, count: Callable[[int], None]) -> None:
         self._source, self._count = source, count
 
-    def read(self, size: int = -1) -> bytes:
-        piece = self._source.read(size if size >= 0 else PIECE)
-        self._count(len(piece))
-        return piece
+    def read(self, size: int) -> bytes:
+        """Read ``size`` bytes and fewer only at the end; gzip takes a short read of its header for the end."""
+        pieces, left = [], size
+        while left and (piece := self._source.read(left)):
+            pieces.append(piece)
+            left -= len(piece)
+        self._count(size - left)
+        return b"".join(pieces)
 
 
 def _content(tar: tarfile.TarFile, info: tarfile.TarInfo) -> Iterator[bytes]:
     file = tar.extractfile(info)
     assert file is not None, "a regular file has content"
-    with file:
+    with file, _damage_told():
         while piece := file.read(PIECE):
             yield piece
 

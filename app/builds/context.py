@@ -1,21 +1,24 @@
 """A repository's source archive as the build context that the engine's POST /build takes, rewritten in one pass.
 
-``ContextRewriter`` reads GitHub's tar member by member, keeps what ``docker build`` would send of the recipe's folder, and
-writes a new tar; nothing is extracted, and memory holds one piece of one file. Members are held back in a spool until it is
-known which Dockerfile and which ignore file count, then they follow first. Synchronous file objects only: ``stream`` runs it
-in a thread.
+``ContextRewriter`` reads GitHub's tar member by member, keeps what ``docker build`` would send of the recipe's folder,
+and writes a new tar; nothing is extracted, and memory holds one piece of one file. Members are held back in a spool
+until it is known which Dockerfile and which ignore file count, then they follow first. Synchronous file objects only:
+``stream`` runs it in a thread.
 
 Decisions, where ``docker build`` leaves some:
 
-- Modes become 0644 or 0755, which is all that git knows and what a checkout under the usual umask has; the archive's own
-  0664/0775 are an artefact of ``git archive`` (cron, sudo and ssh refuse group-writable files). Owner is 0:0; times stay.
-- Rules are applied as BuildKit's client does: a file that ``!`` brings back also brings the folders above it, with their modes.
-- Symlinks are data, wherever they point: the engine resolves them inside the image. A hardlink (git makes none) must name an
-  earlier file that is kept, otherwise ``SourceInvalid``.
-- A **hidden** Dockerfile (the rules leave it out, or it lies outside of the context) must not appear in ``COPY . .`` and yet
-  be in the tar. The classic builder drops it when the tar's ``.dockerignore`` says so; there it is hidden exactly. BuildKit drops
-  nothing from an uploaded tar: when a hidden Dockerfile needs BuildKit, it stays visible to ``COPY . .`` in its place or, from
-  outside of the context or a folder below it, as ``.tagship-<hash>.Dockerfile`` in the root.
+- Modes become 0644 or 0755, which is all that git knows and what a checkout under the usual umask has; the archive's
+  own 0664/0775 are an artefact of ``git archive`` (cron, sudo and ssh refuse group-writable files). Owner is 0:0;
+  times stay.
+- Rules are applied as BuildKit's client does: a file that ``!`` brings back also brings the folders above it, with
+  their modes.
+- Symlinks are data, wherever they point: the engine resolves them inside the image. A hardlink (git makes none) must
+  name an earlier file that is kept, otherwise ``SourceInvalid``.
+- A **hidden** Dockerfile (the rules leave it out, or it lies outside of the context) must not appear in ``COPY . .``
+  and yet be in the tar. The classic builder drops it when the tar's ``.dockerignore`` says so; there it is hidden
+  exactly. BuildKit drops nothing from an uploaded tar: when a hidden Dockerfile needs BuildKit, it stays visible to
+  ``COPY . .`` in its place or, from outside of the context or a folder below it, as ``.tagship-<hash>.Dockerfile`` in
+  the root.
 - ``.dockerignore`` is absent when the rules leave it out, for either builder.
 """
 
@@ -25,6 +28,7 @@ import hashlib
 import re
 import tarfile
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import IO, TYPE_CHECKING, Final
 
 from app.builds.archive import PIECE, ArchiveReader, ContextLimits, Kind, Member, Source, sort_key
@@ -53,8 +57,8 @@ PATTERN_CHARACTERS: Final = re.compile(r"[\\*?\[\]^#! |{}]")
 class ContextPlan:
     """What is known before the first byte is emitted.
 
-    ``dockerfile`` is its path in the emitted tar. ``dockerfile_hidden``: ``COPY . .`` must not find it, which only the classic
-    builder can do (see the module's head).
+    ``dockerfile`` is its path in the emitted tar. ``dockerfile_hidden``: ``COPY . .`` must not find it, which only the
+    classic builder can do (see the module's head).
     """
 
     dockerfile: str
@@ -65,9 +69,9 @@ class ContextPlan:
 class ContextRewriter:
     """One rewriting of one archive: ``plan()``, then ``emit()``, once each.
 
-    ``spool`` is an empty seekable file that the caller owns. ``checkpoint`` is called for every member and may raise to stop.
-    Both methods raise ``SourceInvalid`` (see ``ArchiveReader`` and ``RecipeSearch``) and ``GitHubUnavailable`` when the archive
-    ends early, besides whatever ``source`` raises.
+    ``spool`` is an empty seekable file that the caller owns. ``checkpoint`` is called for every member and may raise
+    to stop. Both methods raise ``SourceInvalid`` (see ``ArchiveReader`` and ``RecipeSearch``) and
+    ``GitHubUnavailable`` when the archive ends early, besides whatever ``source`` raises.
     """
 
     def __init__(
@@ -81,6 +85,7 @@ class ContextRewriter:
         checkpoint: Callable[[], None] = lambda: None,
     ) -> None:
         self._search = RecipeSearch(recipe)
+        self._members: Iterator[tuple[Member, Iterator[bytes]]]
         self._members = ArchiveReader(source, commit=commit, limits=limits).members()
         self._spool = Spool(spool)
         self._checkpoint = checkpoint
@@ -93,7 +98,7 @@ class ContextRewriter:
                 self._search.end()
                 continue
             self._checkpoint()
-            self._hold(*entry)
+            self._take(*entry)
         self._files = files
         self._rules = IgnoreRules.parse(files.ignore_text, files.ignore_name) if files.ignore_name else IgnoreRules()
         path = self._inside(files.dockerfile)
@@ -103,14 +108,25 @@ class ContextRewriter:
         text = files.dockerfile_text.decode("utf-8", "replace")
         return ContextPlan(self._dockerfile, text.removeprefix("\ufeff"), self._hidden)
 
-    def _hold(self, member: Member, content: Iterator[bytes]) -> None:
+    def _take(self, member: Member, content: Iterator[bytes]) -> None:
+        """Show a member to the search, and hold it back unless its mere place has decided everything."""
+        if not self._search.watches(member.path):
+            self._search.see(member, b"", self._held)
+            if self._search.found() is not None:
+                self._members = chain([(member, content)], self._members)
+            elif self._inside(member.path) is not None:
+                self._spool.add(member, content)
+            return
         text = b""
-        if self._search.watches(member.path) and member.kind is Kind.FILE and member.size <= MOST_TEXT_BYTES:
+        if member.kind is Kind.FILE and member.size <= MOST_TEXT_BYTES:
             text = read_up_to(content, MOST_TEXT_BYTES)
             content = iter((text,))
         if self._inside(member.path) is not None:
             self._spool.add(member, content)
-        self._search.see(member, text, lambda path: self._spool.find(path, MOST_TEXT_BYTES))
+        self._search.see(member, text, self._held)
+
+    def _held(self, path: str) -> tuple[Member, bytes] | None:
+        return self._spool.find(path, MOST_TEXT_BYTES)
 
     def emit(self, sink: Callable[[bytes], None], builder: Builder) -> None:
         """Write the whole context as a tar to ``sink`` in pieces, laid out for ``builder``.
@@ -130,8 +146,8 @@ class ContextRewriter:
     def _ignore_file_for(self, builder: Builder) -> bytes | None:
         """A ``.dockerignore`` to emit in place of the repository's; empty to emit none, None to keep the repository's.
 
-        The classic builder reads it only to drop itself and the Dockerfile, so it is written to say just that. When users
-        keep it visible, the lines that correct its effect are appended to their text.
+        The classic builder reads it only to drop itself and the Dockerfile, so it is written to say just that. When
+        users keep it visible, the lines that correct its effect are appended to their text.
         """
         text, left_out = self._files.general_ignore, self._rules.matches(IGNORE_NAME)
         dockerfile = PATTERN_CHARACTERS.sub(r"\\\g<0>", self._dockerfile)
@@ -148,7 +164,9 @@ class ContextRewriter:
         return text + b"\n" + _lines(*corrections) if corrections else None
 
     def _kept(self, *, drop_ignore_file: bool) -> Entries:
-        """What of the context is sent: not ignored, and folders that are ignored only when something in them is sent."""
+        """What of the context is sent: not ignored, and folders that are ignored only when something in them is
+        sent.
+        """
         folders: list[_Folder] = []
         for member, content in self._context_entries():
             path = member.path

@@ -1,7 +1,7 @@
 """Which Dockerfile and which ignore file a recipe means, found while the repository's tree passes by in git's order.
 
-A file is absent once a later path has been seen, so the answer is known as early as the order allows. Also here: what can be
-read off a Dockerfile's text before it is built (``needs_buildkit``). Pure.
+A file is absent once a later path has been seen, so the answer is known as early as the order allows. Also here: what
+can be read off a Dockerfile's text before it is built (``needs_buildkit``). Pure.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ IGNORE_NAME: Final = ".dockerignore"
 class RecipeFiles:
     """What the recipe's names turned out to be; paths are of the repository.
 
-    ``dockerfile`` is the file itself, links followed. ``ignore_name`` is the ignore file that counts, None when there is none;
-    ``general_ignore`` is the text of the context's ``.dockerignore``, whether it counts or not.
+    ``dockerfile`` is the file itself, links followed. ``ignore_name`` is the ignore file that counts, None when there
+    is none; ``general_ignore`` is the text of the context's ``.dockerignore``, whether it counts or not.
     """
 
     context: str
@@ -90,7 +90,9 @@ class RecipeSearch:
         return path in self._watched
 
     def see(self, member: Member, content: bytes, held: Callable[[str], tuple[Member, bytes] | None]) -> None:
-        """Note a member; ``content`` matters only for watched files, ``held`` finds members of the context seen before."""
+        """Note a member; ``content`` matters only for watched files, ``held`` finds members of the context seen
+        before.
+        """
         path = member.path
         self._place = sort_key(path)
         if not self._context_seen:
@@ -124,11 +126,9 @@ class RecipeSearch:
                 return None
             if named is not None:
                 return self._found_beside(candidate, named)
-        tried = " nor ".join(repr(path) for path in self._candidates)
+        tried = " or ".join(repr(path) for path in self._candidates)
         raise SourceInvalid(
-            f"there is no Dockerfile at this commit: neither {tried} exists in the repository; add it or correct the recipe"
-            if len(self._candidates) > 1
-            else f"there is no Dockerfile at this commit: {tried} does not exist in the repository; add it or correct the recipe"
+            f"the repository has no Dockerfile at this commit, no {tried}; add it or correct the recipe"
         )
 
     def _found_beside(self, candidate: str, named: object) -> RecipeFiles | None:
@@ -219,10 +219,10 @@ def _join(folder: str, name: str) -> str:
 
 def _inside(path: str) -> str | None:
     """The path in its shortest form (``""`` is the repository itself), None when it leads out of the repository."""
-    shortest = posixpath.normpath(path.removesuffix("/") or ".") if path else "."
-    if shortest == ".":
-        return ""
-    return None if shortest == ".." or shortest.startswith(("/", "../")) else shortest
+    shortest = posixpath.normpath(path)
+    if shortest == ".." or shortest.startswith(("/", "../")):
+        return None
+    return "" if shortest == "." else shortest
 
 
 HERE_DOCUMENT: Final = re.compile(r"""(?:^|\s)\d*<<-?(?:["']?)[A-Za-z_.]""")

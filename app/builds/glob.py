@@ -1,10 +1,10 @@
 r"""One pattern of an ignore file as a matcher that runs in time linear in the path, whatever the pattern.
 
-Docker turns such a pattern into a regular expression (github.com/moby/patternmatcher) and lets Go's engine, which never
-backtracks, run it. Python's ``re`` backtracks, and ``**/*a**/*a…`` would hang it, so the same expression runs here as a set of
-positions (one bit each), determinised as paths come by. Docker's oddities are kept because users' files rely on what
-``docker build`` does: ``[…]`` goes into the expression as it stands (``[!a]`` is "! or a"), a lone ``**`` in front or at the end
-compares text only (``**foo`` matches ``barfoo``), ``\d`` is a digit.
+Docker turns such a pattern into a regular expression (github.com/moby/patternmatcher) and lets Go's engine, which
+never backtracks, run it. Python's ``re`` backtracks, and ``**/*a**/*a…`` would hang it, so the same expression runs
+here as a set of positions (one bit each), determinised as paths come by. Docker's oddities are kept because users'
+files rely on what ``docker build`` does: ``[…]`` goes into the expression as it stands (``[!a]`` is "! or a"), a lone
+``**`` in front or at the end compares text only (``**foo`` matches ``barfoo``), ``\d`` is a digit.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ CHARACTER_CLASSES: Final[dict[str, tuple[tuple[str, str], ...]]] = {
 
 
 class Glob:
-    """A cleaned pattern, ready to match slash-separated paths; ``ValueError`` with a clause when Docker would refuse it.
+    """A cleaned pattern, ready to match slash-separated paths; ``ValueError`` with a clause when Docker would refuse
+    it.
 
     ``cache`` bounds how many transitions are remembered; beyond it they are computed anew.
     """
@@ -82,7 +83,8 @@ class Glob:
 def check_syntax(pattern: str) -> None:
     """Refuse (``ValueError``) what Go's ``filepath.Match`` calls a bad pattern, for Docker asks it first.
 
-    Go looks no further than the text before the first ``*`` that something precedes: ``[_-]*`` is refused, ``*.v[_-]`` is not.
+    Go looks no further than the text before the first ``*`` that something precedes: ``[_-]*`` is refused, ``*.v[_-]``
+    is not.
     """
     if (len(pattern) - len(pattern.rstrip("\\"))) % 2:
         raise ValueError("ends with a lone backslash")
@@ -117,7 +119,9 @@ def _end_of_class_character(pattern: str, at: int) -> int:
 
 
 def to_expression(pattern: str) -> tuple[str, str]:
-    """How Docker matches the pattern: ``exact``, ``prefix``, ``suffix`` or ``regexp``, and the expression for the last."""
+    """How Docker matches the pattern: ``exact``, ``prefix``, ``suffix`` or ``regexp``, and the expression for the
+    last.
+    """
     kind, out, at, first = "exact", [], 0, True
     while at < len(pattern):
         char = pattern[at]
@@ -159,18 +163,18 @@ class _State:
 
 
 class _Automaton:
-    """The expression as steps, each one bit: take one character, loop over characters, skip directories, or stand at the start."""
+    """The expression as steps, each one bit: take one character, loop over characters, skip directories, or stand at
+    the start.
 
-    __slots__ = (
-        "_anchors", "_cache", "_directories", "_end", "_free", "_loops", "_masks", "_ones", "_room", "_start", "_states",
-    )  # fmt: skip
+    Steps of the same text (one character, a class) are kept together, with the bits of all their places.
+    """
 
     def __init__(self, expression: str, cache: int) -> None:
-        self._ones: dict[int, Accepts] = {}
-        self._loops: dict[int, Accepts] = {}
+        self._ones: dict[str, tuple[Accepts, int]] = {}
+        self._loops: dict[str, tuple[Accepts, int]] = {}
         self._directories = self._anchors = 0
         self._end = self._read(expression)
-        self._free = self._directories | sum(1 << index for index in self._loops)
+        self._free = self._directories | sum(places for _, places in self._loops.values())
         self._cache = self._room = cache
         self._start = _State(_flood(1, self._free | self._anchors), 0)
         self._forget()
@@ -185,14 +189,17 @@ class _Automaton:
                 self._anchors |= 1 << index
                 at += 1
             elif operator := OPERATOR.match(expression, at):
+                sign = operator[0]
                 raise ValueError(
-                    f"holds {operator[0]} beside a wildcard, where Docker takes it for an operator; write [{operator[0][0]}]"
+                    f"holds {sign} beside a wildcard, where Docker takes it for an operator; write [{sign[0]}]"
                 )
             else:
-                accepts, at = _read_one(expression, at)
-                looping = expression[at : at + 1] == "*"
-                (self._loops if looping else self._ones)[index] = accepts
-                at += looping
+                accepts, end = _read_one(expression, at)
+                looping = expression[end : end + 1] == "*"
+                steps = self._loops if looping else self._ones
+                _, places = steps.get(expression[at:end], (accepts, 0))
+                steps[expression[at:end]] = accepts, places | 1 << index
+                at = end + looping
             index += 1
         return 1 << index
 
@@ -216,8 +223,8 @@ class _Automaton:
         self._room -= 1
         masks = self._masks.get(char)
         if masks is None:
-            taken = sum(1 << index for index, accepts in self._ones.items() if accepts(char))
-            looped = sum(1 << index for index, accepts in self._loops.items() if accepts(char))
+            taken = sum(places for accepts, places in self._ones.values() if accepts(char))
+            looped = sum(places for accepts, places in self._loops.values() if accepts(char))
             masks = self._masks[char] = (taken, looped)
         inside = (state.waiting & self._directories) | state.inside
         waiting = ((state.waiting & masks[0]) << 1) | (state.waiting & masks[1]) | (inside << 1 if char == "/" else 0)
@@ -230,7 +237,9 @@ class _Automaton:
 
 
 def _flood(marks: int, through: int) -> int:
-    """Move every mark on through each unbroken run of ``through`` bits above it (an addition carries them all at once)."""
+    """Move every mark on through each unbroken run of ``through`` bits above it (an addition carries them all at
+    once).
+    """
     return (((marks & through) + through) ^ through) | marks
 
 

@@ -1,8 +1,9 @@
 """Which paths of a build context an ignore file leaves out, exactly as ``docker build`` decides it.
 
-The engine does not filter an uploaded tar, so the client must; users expect the outcome of ``docker build``, oddities included
-(reading: github.com/moby/patternmatcher ``ignorefile``; walking: github.com/tonistiigi/fsutil ``filter.go``). Pure: text in,
-verdicts out. Hostile files are bounded in size and number of patterns, and each match is linear in the path (see ``glob``).
+The engine does not filter an uploaded tar, so the client must; users expect the outcome of ``docker build``, oddities
+included (reading: github.com/moby/patternmatcher ``ignorefile``; walking: github.com/tonistiigi/fsutil ``filter.go``).
+Pure: text in, verdicts out. Hostile files are bounded in size and number of patterns, and each match is linear in the
+path (see ``glob``).
 """
 
 from __future__ import annotations
@@ -14,14 +15,17 @@ from typing import Final
 from app.builds.glob import Glob
 from app.errors import SourceInvalid
 
-MOST_BYTES: Final = 256 * 1024
+MOST_BYTES: Final = 128 * 1024
 MOST_PATTERNS: Final = 1000
 LONGEST_PATTERN: Final = 4096
 CACHED_TRANSITIONS: Final = 32_768
 """Over all patterns of one file: about 10 MB when a hostile repository fills it."""
 
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
-GO_WHITE_SPACE: Final = "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
+GO_WHITE_SPACE: Final = (
+    "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000"
+    "\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +57,8 @@ class IgnoreRules:
     def parse(cls, text: bytes, name: str = ".dockerignore") -> IgnoreRules:
         """Read an ignore file; ``name`` is how errors call it.
 
-        Raises ``SourceInvalid`` with the file and line of the first pattern that Docker would refuse, and when the file is
-        larger than any honest one (256 KiB, 1000 patterns, 4096 characters each).
+        Raises ``SourceInvalid`` with the file and line of the first pattern that Docker would refuse, and when the
+        file is larger than any honest one (128 KiB, 1000 patterns, 4096 characters each).
         """
         if len(text) > MOST_BYTES:
             raise SourceInvalid(f"{name} has {len(text)} bytes; at most {MOST_BYTES} are read")
@@ -73,8 +77,8 @@ class IgnoreRules:
     def judge(self, path: str, parent: Verdict | None) -> Verdict:
         """Decide one path on a walk from the top; ``parent`` is the verdict on its folder, None at the top.
 
-        A pattern that matched the folder counts for all below it. As with Docker a pattern that could not have changed the
-        folder's fate was not tried on it, and so is not inherited.
+        A pattern that matched the folder counts for all below it. As with Docker a pattern that could not have changed
+        the folder's fate was not tried on it, and so is not inherited.
         """
         if parent is not None and parent.ignored and not self.has_exceptions:
             return parent

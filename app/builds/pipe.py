@@ -1,6 +1,7 @@
 """A bounded pipe of bytes between the event loop and one thread, usable in either direction.
 
-The loop's side awaits, the thread's side blocks; each waits while the pipe is full or empty, so a slow reader slows its writer.
+The loop's side awaits, the thread's side blocks; each waits while the pipe is full or empty, so a slow reader slows
+its writer.
 """
 
 from __future__ import annotations
@@ -107,7 +108,9 @@ class Pipe:
             return self._wait() if piece is None else piece
 
     def _wait(self) -> asyncio.Future[None]:
-        """What the loop awaits; made under the same lock as the look that found nothing, so that no change is missed."""
+        """What the loop awaits; made under the same lock as the look that found nothing, so that no change is
+        missed.
+        """
         self._waiter = self._loop.create_future()
         return self._waiter
 

@@ -1,7 +1,8 @@
 """The build context as an asynchronous stream: the rewriter in a thread, between two bounded pipes.
 
-The event loop never reads, unpacks or matches anything itself, and neither side runs ahead of the other by more than a pipe
-holds. Leaving ``open_context`` for whatever reason closes both pipes, at which the thread ends and its spool vanishes.
+The event loop never reads, unpacks or matches anything itself, and neither side runs ahead of the other by more than a
+pipe holds. Leaving ``open_context`` for whatever reason closes both pipes, at which the thread ends and its spool
+vanishes.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ DEFAULT_LIMITS: Final = ContextLimits()
 class BuildContext:
     """A context that is decided and not yet sent.
 
-    ``dockerfile`` is the path in the emitted tar, ``dockerfile_hidden`` as in ``ContextPlan``. ``failure`` is what ended the
-    stream early, None while all is well: whoever hands ``chunks`` to an HTTP client looks here first, for clients turn an
-    exception of the body into one of their own.
+    ``dockerfile`` is the path in the emitted tar, ``dockerfile_hidden`` as in ``ContextPlan``. ``failure`` is what
+    ended the stream early, None while all is well: whoever hands ``chunks`` to an HTTP client looks here first, for
+    clients turn an exception of the body into one of their own.
     """
 
     def __init__(self, plan: ContextPlan, work: _Rewriting) -> None:
@@ -50,7 +51,8 @@ class BuildContext:
     async def chunks(self, builder: Builder) -> AsyncIterator[bytes]:
         """The context as a tar for that builder, in pieces of about 256 KiB; once only.
 
-        Raises what became ``failure``: ``SourceInvalid``, ``GitHubUnavailable``, ``DiskUnavailable`` or the archive's own error.
+        Raises what became ``failure``: ``SourceInvalid``, ``GitHubUnavailable``, ``DiskUnavailable`` or the archive's
+        own error.
         """
         self._work.begin(builder)
         while piece := await self._work.packed.get():
@@ -68,9 +70,9 @@ async def open_context(
 ) -> AsyncIterator[BuildContext]:
     """Read ``archive`` (GitHub's tarball) until the Dockerfile is known, and be ready to send its context.
 
-    Raises ``SourceInvalid`` when the archive is of another commit than ``commit`` (40 hex digits), has no Dockerfile or is
-    unsafe, ``GitHubUnavailable`` when it ends early, ``DiskUnavailable`` when ``spool_dir`` (which must exist) takes no more,
-    and whatever ``archive`` raises. Takes the archive over: it is closed in the end.
+    Raises ``SourceInvalid`` when the archive is of another commit than ``commit`` (40 hex digits), has no Dockerfile
+    or is unsafe, ``GitHubUnavailable`` when it ends early, ``DiskUnavailable`` when ``spool_dir`` (which must exist)
+    takes no more, and whatever ``archive`` raises. Takes the archive over: it is closed in the end.
     """
     loop = asyncio.get_running_loop()
     work = _Rewriting(loop, recipe=recipe, commit=commit, spool_dir=spool_dir, limits=limits)

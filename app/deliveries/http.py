@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from starlette.responses import JSONResponse
 
+from app.body import read_body
 from app.deliveries.model import Ignored
 from app.deliveries.store import Accepted, Duplicate, store_unreadable, take_in
 from app.errors import BadSignature, PayloadInvalid
@@ -43,7 +44,7 @@ class WebhookEndpoint:
         """202 accepted, 200 duplicate or ignored; 401, 400, 413 and 503 as problems."""
         if not self._secrets:
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "no webhook secret is configured; set GITHUB_WEBHOOK_SECRET")
-        body = await read_bounded(request)
+        body = await read_body(request, MOST_BYTES)
         try:
             verify_signature(self._secrets, body, request.headers.get("x-hub-signature-256"))
         except BadSignature as error:
@@ -77,24 +78,6 @@ class WebhookEndpoint:
             case Ignored(reason):
                 log.info("delivery_ignored", reason=reason)
                 return JSONResponse({"delivery": guid, "outcome": "ignored", "reason": reason})
-
-
-async def read_bounded(request: Request) -> bytes:
-    """The raw body; refused with 413 as soon as it is known to be over 25 MiB, without having been kept."""
-    too_large = Problem(
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-        "the body is over 25 MiB, more than GitHub ever sends",
-        headers={"Connection": "close"},
-    )
-    declared = request.headers.get("content-length", "")
-    if declared.isascii() and declared.isdigit() and len(declared) < LONGEST_HEADER and int(declared) > MOST_BYTES:
-        raise too_large
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MOST_BYTES:
-            raise too_large
-    return bytes(body)
 
 
 def required_header(request: Request, name: str) -> str:

@@ -46,18 +46,27 @@ async def read_service(engine: Engine, name: str) -> ServiceSnapshot | None:
     return _snapshot(service, tasks, up_to_date)
 
 
-async def apply_service(engine: Engine, target: ServiceTarget, *, still_ours: Callable[[], Awaitable[bool]]) -> str:
+async def apply_service(
+    engine: Engine,
+    target: ServiceTarget,
+    *,
+    still_ours: Callable[[], Awaitable[bool]],
+    replaces: int | None = None,
+) -> str:
     """Make the service be as ``target`` says and return its ID; an applied rollout is not applied again.
 
     ``target.labels`` must hold ``tagship.product`` and ``tagship.rollout`` (an integer). When somebody else changes the
-    service meanwhile, it is read again and ``still_ours`` is asked before each further try. Raises ``ServiceNotOurs``,
-    ``RolloutOvertaken``, ``EngineRefused`` (a port is taken, the spec is not accepted) or ``SwarmUnavailable``.
+    service meanwhile, it is read again and ``still_ours`` is asked before each further try. ``replaces`` opens the way
+    back: the target goes over that rollout too, and over any before it, although they are newer.
+
+    Raises ``ServiceNotOurs``, ``RolloutOvertaken``, ``EngineRefused`` (a port is taken, the spec is not accepted) or
+    ``SwarmUnavailable``.
     """
     for attempt in range(MOST_TRIES):
         service = await _find(engine, target.name)
         if service is None:
             service_id = await _create(engine, target)
-        elif _is_applied(service["Spec"], target):
+        elif _is_applied(service["Spec"], target, replaces):
             return str(service["ID"])
         else:
             service_id = await _update(engine, service, target)
@@ -144,7 +153,7 @@ async def _tasks(engine: Engine, service_id: str, *, current_only: bool) -> list
     return tasks or []
 
 
-def _is_applied(spec: Mapping[str, Any], target: ServiceTarget) -> bool:
+def _is_applied(spec: Mapping[str, Any], target: ServiceTarget, replaces: int | None) -> bool:
     """Compare what the service carries with what we bring. Raises when it must not be touched."""
     labels = _labels(spec)
     if labels.get(LABEL_PRODUCT) != target.labels[LABEL_PRODUCT]:
@@ -152,11 +161,9 @@ def _is_applied(spec: Mapping[str, Any], target: ServiceTarget) -> bool:
     carried, ours = labels.get(LABEL_ROLLOUT, ""), int(target.labels[LABEL_ROLLOUT])
     if not carried.isascii() or not carried.isdecimal():
         return False
-    if int(carried) > ours:
-        raise RolloutOvertaken(
-            f"the service {target.name} already carries rollout {carried}, newer than rollout {ours}"
-        )
-    return int(carried) == ours
+    if int(carried) > max(ours, replaces or 0):
+        raise RolloutOvertaken(f"the service {target.name} already carries rollout {carried}, newer than {ours}")
+    return int(carried) == ours != replaces
 
 
 async def _create(engine: Engine, target: ServiceTarget) -> str | None:

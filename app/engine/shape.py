@@ -1,6 +1,7 @@
 """What we ask of the Docker engine and what it tells us, as plain values; no I/O, no Docker JSON.
 
-Models and decisions import these types; the JSON of the Engine API stays in ``build``, ``image``, ``spec`` and ``service``.
+Models and decisions import these types; the JSON of the Engine API stays in ``build``, ``image``, ``spec`` and
+``service``.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ class Builder(StrEnum):
 class BuildRequest:
     """One image to make from a tar stream.
 
-    ``dockerfile`` is the path inside that tar; ``tags`` are full references (``name:tag``); ``build_id`` names the build to
-    BuildKit so that it can be cancelled by name.
+    ``dockerfile`` is the path inside that tar; ``tags`` are full references (``name:tag``); ``build_id`` names the
+    build to BuildKit so that it can be cancelled by name.
     """
 
     builder: Builder
@@ -93,7 +94,9 @@ class PublishMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Healthcheck:
-    """A container health check; ``test`` in Docker's form (``["CMD-SHELL", "…"]`` or ``["CMD", …]``), times in seconds."""
+    """A container health check; ``test`` in Docker's form (``["CMD-SHELL", "…"]`` or ``["CMD", …]``), times in
+    seconds.
+    """
 
     test: tuple[str, ...]
     interval_s: float = 30
@@ -145,7 +148,9 @@ class TaskState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TaskSnapshot:
-    """One task as the swarm reports it; ``current`` when it is of the service's present spec, ``since`` when it reached ``state``."""
+    """One task as the swarm reports it; ``current`` when it is of the service's present spec, ``since`` when it
+    reached ``state``.
+    """
 
     id: str
     slot: int
@@ -171,7 +176,9 @@ class UpdateState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ServiceSnapshot:
-    """A service and its tasks at one moment; ``update_state`` is None when the swarm has said nothing about the present spec."""
+    """A service and its tasks at one moment; ``update_state`` is None when the swarm has said nothing about the
+    present spec.
+    """
 
     id: str
     name: str

@@ -11,8 +11,7 @@ import asyncio
 import logging
 import re
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import quote
 
 import httpx
@@ -20,82 +19,36 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from githubkit import GitHub
 from githubkit.auth import AppAuthStrategy, AppInstallationAuthStrategy
 from githubkit.cache import MemCacheStrategy
-from pydantic import BaseModel, ConfigDict, ValidationError
+from githubkit.exception import GraphQLFailed
+from pydantic import ValidationError
 
 from app.errors import GitHubNotFound, GitHubRefused, GitHubUnavailable, SettingsInvalid
+from app.github.answers import (
+    Account,
+    Installation,
+    Pointer,
+    RateLimits,
+    Repository,
+    RepositoryInfo,
+    TagCommit,
+    understood,
+)
 from app.github.failures import KNOWN, explain
+from app.github.tags import PAGE, TAGS_QUERY, Tag, TagPage, listed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
 
     from pydantic import SecretStr
 
+    from app.errors import AppError
+    from app.github.answers import AnswerT
+
 CONNECT_S: Final = 10.0
 IDLE_S: Final = 60.0
 CALL_S: Final = 90.0
 DEEPEST_TAG: Final = 10
 REPO: Final = re.compile(r"(?!\.{1,2}/)[A-Za-z0-9_.-]+/(?!\.{1,2}$)[A-Za-z0-9_.-]+", re.ASCII)
-
-
-@dataclass(frozen=True, slots=True)
-class TagCommit:
-    """The commit (40 hexadecimal digits) that a tag leads to, however many tag objects lie between."""
-
-    tag: str
-    sha: str
-
-
-@dataclass(frozen=True, slots=True)
-class RepositoryInfo:
-    """``full_name`` is ``owner/name`` as GitHub spells it today; ``id`` survives renames."""
-
-    full_name: str
-    id: int
-    default_branch: str
-    private: bool
-
-
-class _Answer(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-
-class _Object(_Answer):
-    type: str
-    sha: str
-
-
-class _Pointer(_Answer):
-    """A ref, or an annotated tag: both point to an object."""
-
-    object: _Object
-
-
-class _Repository(_Answer):
-    full_name: str
-    id: int
-    default_branch: str = "main"
-    private: bool = False
-
-
-class _Installation(_Answer):
-    id: int
-
-
-class _Account(_Answer):
-    login: str = ""
-    slug: str = ""
-
-
-class _Rate(_Answer):
-    limit: int
-    remaining: int
-
-
-class _RateLimits(_Answer):
-    rate: _Rate
-
-
-Wanted = TypeVar("Wanted", bound=_Answer)
 
 
 class _Pool(httpx.AsyncBaseTransport):
@@ -124,9 +77,9 @@ class GitHubClient:
     def __init__(self, api_url: str, auth: str | AppAuthStrategy | None, idle_s: float) -> None:
         self._api_url = api_url
         self._auth = auth
+        self._installations: dict[str, GitHub[Any]] = {}
         self._pool = _Pool(httpx.Timeout(idle_s, connect=CONNECT_S))
         self._front = self._connect(auth)
-        self._installations: dict[str, GitHub[Any]] = {}
 
     @classmethod
     def open(
@@ -141,9 +94,14 @@ class GitHubClient:
         """Set up the client; nothing is sent yet. An App goes before a token; with neither, only public repositories.
         ``idle_s`` is how long an answer may stand still before it counts as broken off.
 
-        Raises ``SettingsInvalid`` when the App's key is not a private key in PEM form, with real or escaped line ends.
+        Raises ``SettingsInvalid`` when the address is none, or the App's key is not a private key in PEM form (with
+        real or escaped line ends).
         """
         _keep_urls_out_of_logs()
+        try:
+            httpx.URL(api_url)
+        except httpx.InvalidURL:
+            raise SettingsInvalid(["GITHUB_API_URL: is not a valid URL"]) from None
         if app_id is not None and app_private_key is not None:
             return cls(api_url, AppAuthStrategy(app_id, _pem(app_private_key)), idle_s)
         return cls(api_url, token.get_secret_value() if token else None, idle_s)
@@ -161,25 +119,65 @@ class GitHubClient:
         action = f"look up tag {tag} of {repo}"
         base = _path(repo)
         try:
-            found = (await self._get(repo, f"{base}/git/ref/tags/{quote(tag, safe='')}", _Pointer, action)).object
+            found = (await self._get(repo, f"{base}/git/ref/tags/{quote(tag, safe='')}", Pointer, action)).object
         except GitHubNotFound:
             await self.repository(repo)  # says so when it is the repository that is unknown
-            raise GitHubNotFound(f"{repo} has no tag {tag} on GitHub") from None
+            raise GitHubNotFound(f"{repo} has no tag {tag} on GitHub; push it first") from None
         for _ in range(DEEPEST_TAG):
             if found.type != "tag":
                 break
-            found = (await self._get(repo, f"{base}/git/tags/{quote(found.sha, safe='')}", _Pointer, action)).object
+            found = (await self._get(repo, f"{base}/git/tags/{quote(found.sha, safe='')}", Pointer, action)).object
         if found.type != "commit":
             raise GitHubNotFound(
                 f"tag {tag} of {repo} leads to a {found.type}, not to a commit; there is nothing to build"
             )
         return TagCommit(tag, found.sha.lower())
 
+    async def list_tags(self, repo: str) -> list[Tag]:
+        """Every tag of ``repo``, newest first. Raises ``GitHubNotFound`` when there is no such repository."""
+        action = f"list the tags of {repo}"
+        if self._auth is None:
+            return await self._listed_tags(repo, action)
+        github = await self._for(repo)
+        owner, _, name = repo.partition("/")
+        tags: list[Tag] = []
+        page = TagPage.model_validate({"nodes": [], "pageInfo": {"hasNextPage": True}})
+        while page.more:
+            variables = {"owner": owner, "name": name, "after": page.cursor}
+            try:
+                async with asyncio.timeout(CALL_S):
+                    data = await github.graphql.arequest(TAGS_QUERY, variables)
+                page = TagPage.model_validate((data["repository"] or {})["refs"])
+            except GraphQLFailed as error:
+                raise self._graphql_refusal(error, repo, action) from None
+            except (ValidationError, LookupError, TypeError):
+                raise GitHubUnavailable(f"GitHub's answer was not understood when asked to {action}") from None
+            except KNOWN as error:
+                raise explain(error, action) from None
+            tags += page.tags(f"{self._api_url}{_path(repo)}")
+        return tags
+
+    async def _listed_tags(self, repo: str, action: str) -> list[Tag]:
+        await self.repository(repo)  # GitHub answers an unknown repository and one without tags alike in some versions
+        entries: list[dict[str, Any]] = []
+        while True:
+            path = f"{_path(repo)}/tags?per_page={PAGE}&page={len(entries) // PAGE + 1}"
+            found = (await self._send(repo, path, action, stream=False)).json()
+            entries += found
+            if len(found) < PAGE:
+                return listed(entries)
+
+    def _graphql_refusal(self, error: GraphQLFailed, repo: str, action: str) -> AppError:
+        said = [(one.type or "", one.message) for one in error.response.errors or []]
+        if any(kind == "NOT_FOUND" for kind, _ in said):
+            return GitHubNotFound(f"GitHub does not know repository {repo}, or does not show it to us: {self._hint}")
+        return GitHubRefused(f"GitHub refused to {action}: {said[0][1][:200] if said else 'no reason given'}")
+
     async def repository(self, repo: str) -> RepositoryInfo:
         """What GitHub knows as ``repo``, which may meanwhile have another name. Raises ``GitHubNotFound``."""
         path = _path(repo)
         try:
-            found = await self._get(repo, path, _Repository, f"read repository {repo}")
+            found = await self._get(repo, path, Repository, f"read repository {repo}")
         except GitHubNotFound as error:
             if self._is_app:
                 raise
@@ -214,7 +212,7 @@ class GitHubClient:
         if self._is_app:
             return f"GitHub answers {who}"
         try:
-            limits = (await self._read(self._front, "/rate_limit", _RateLimits, "read our rate limit")).rate
+            limits = (await self._read(self._front, "/rate_limit", RateLimits, "read our rate limit")).rate
         except GitHubNotFound:  # GitHub Enterprise Server with rate limits switched off, its default
             return f"GitHub answers {who}, without a rate limit"
         return f"GitHub answers {who}, {limits.remaining} of {limits.limit} requests left this hour"
@@ -235,19 +233,19 @@ class GitHubClient:
         if self._auth is None:
             return "without credentials (public repositories only)"
         try:
-            account = await self._read(self._front, "/app" if self._is_app else "/user", _Account, "say who we are")
+            account = await self._read(self._front, "/app" if self._is_app else "/user", Account, "say who we are")
         except GitHubRefused as error:
             if error.status != httpx.codes.FORBIDDEN:
                 raise
             return "to our token"  # tokens of an installation stand for no user
         return f"as GitHub App {account.slug}" if self._is_app else f"as {account.login}"
 
-    async def _get(self, repo: str, path: str, model: type[Wanted], action: str) -> Wanted:
+    async def _get(self, repo: str, path: str, model: type[AnswerT], action: str) -> AnswerT:
         response = await self._send(repo, path, action, stream=False)
-        return _understood(response, model, action)
+        return understood(response, model, action)
 
-    async def _read(self, github: GitHub[Any], path: str, model: type[Wanted], action: str) -> Wanted:
-        return _understood(await self._call(github, path, action, stream=False), model, action)
+    async def _read(self, github: GitHub[Any], path: str, model: type[AnswerT], action: str) -> AnswerT:
+        return understood(await self._call(github, path, action, stream=False), model, action)
 
     async def _send(self, repo: str, path: str, action: str, *, stream: bool) -> httpx.Response:
         """GET as whoever may see ``repo``; an App's installation that fails is looked up anew next time."""
@@ -281,7 +279,7 @@ class GitHubClient:
             found = await self._read(
                 self._front,
                 f"{_path(repo)}/installation",
-                _Installation,
+                Installation,
                 f"find the GitHub App's installation for {repo}",
             )
         except GitHubNotFound:
@@ -310,15 +308,6 @@ async def _chunks(response: httpx.Response, action: str) -> AsyncGenerator[bytes
             yield chunk
     except (httpx.HTTPError, httpx.StreamError) as error:
         raise explain(error, action) from None
-
-
-def _understood(response: httpx.Response, model: type[Wanted], action: str) -> Wanted:
-    try:
-        return model.model_validate_json(response.content)
-    except ValidationError:
-        raise GitHubUnavailable(
-            f"what answers at GITHUB_API_URL does not speak GitHub's API: it did not {action} in a form we know"
-        ) from None
 
 
 def _path(repo: str) -> str:

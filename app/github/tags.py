@@ -1,16 +1,34 @@
 """The tags of a repository with their commits, newest first: one GraphQL query per hundred tags.
 
-REST lists tags without date or author and in no useful order, so it is only the way for those without credentials:
-GitHub's GraphQL answers nobody else. There the order is by version, then by name, and dates are unknown.
+REST lists tags without date or author and in no useful order, so it is only the way for those without credentials, whom
+GitHub's GraphQL does not answer. There the order is by version, highest first, and dates are unknown.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import AliasPath, BaseModel, ConfigDict, Field
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from collections.abc import Iterable
+
+PAGE: Final = 100
+TAGS_QUERY: Final = """
+query($owner: String!, $name: String!, $after: String) {
+  repository(owner: $owner, name: $name) {
+    refs(refPrefix: "refs/tags/", first: 100, after: $after, orderBy: {field: TAG_COMMIT_DATE, direction: DESC}) {
+      pageInfo { hasNextPage endCursor }
+      nodes { name target { __typename oid ...C ... on Tag { target { __typename oid ...C } } } }
+    }
+  }
+}
+fragment C on Commit { committedDate message author { name user { login } } }
+"""
+DIGITS: Final = re.compile(r"(\d{1,18})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,9 +36,9 @@ class Commit:
     """What a tag leads to; the last three are unknown when the tags were listed without credentials."""
 
     sha: str
-    date: datetime | None
-    author: str | None
-    message: str | None
+    date: datetime | None = None
+    author: str | None = None
+    message: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,3 +46,62 @@ class Tag:
     name: str
     commit: Commit
     tarball_url: str
+
+
+class _Lenient(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class _Author(_Lenient):
+    name: str | None = None
+    login: str | None = Field(default=None, validation_alias=AliasPath("user", "login"))
+
+
+class _Target(_Lenient):
+    kind: str = Field(alias="__typename")
+    oid: str
+    committed: datetime | None = Field(default=None, alias="committedDate")
+    message: str | None = None
+    author: _Author | None = None
+    target: _Target | None = None
+
+
+class _Node(_Lenient):
+    name: str
+    target: _Target
+
+
+class TagPage(_Lenient):
+    """One answer to ``TAGS_QUERY``: at most a hundred tags and where the next page begins."""
+
+    nodes: list[_Node]
+    more: bool = Field(validation_alias=AliasPath("pageInfo", "hasNextPage"))
+    cursor: str | None = Field(default=None, validation_alias=AliasPath("pageInfo", "endCursor"))
+
+    def tags(self, repository_url: str) -> Iterable[Tag]:
+        """The tags that lead to a commit in at most one step; a tag of a tag names its inner object only."""
+        for node in self.nodes:
+            found = node.target.target if node.target.kind == "Tag" and node.target.target else node.target
+            author = found.author or _Author()
+            commit = Commit(found.oid, found.committed, author.login or author.name, found.message)
+            yield Tag(node.name, commit, f"{repository_url}/tarball/refs/tags/{node.name}")
+
+
+def listed(entries: Iterable[dict[str, Any]]) -> list[Tag]:
+    """Tags as REST lists them, highest version first."""
+    tags = [Tag(entry["name"], Commit(entry["commit"]["sha"]), entry["tarball_url"]) for entry in entries]
+    return sorted(tags, key=lambda tag: version_key(tag.name), reverse=True)
+
+
+def version_key(name: str) -> tuple[tuple[int, int, str], ...]:
+    """A key that sorts numbers inside names as numbers: v1.10 after v1.9, and v1.0-rc1 before v1.0.
+
+    >>> sorted(["v1.10", "v1.9", "v1.10-rc1"], key=version_key)
+    ['v1.9', 'v1.10-rc1', 'v1.10']
+    """
+    parts = (part for part in DIGITS.split(name) if part)
+    keys = [
+        (2, int(part), "") if part.isascii() and part.isdigit() else (0 if part[0] == "-" else 2, -1, part)
+        for part in parts
+    ]
+    return (*keys, (1, 0, ""))

@@ -142,7 +142,9 @@ class EmbeddedPostgres:
         It need not be when somebody started one by hand, without our lock.
         """
         try:
-            self._server = None
+            if self._server:
+                await asyncio.to_thread(self._server.wait)  # it has ended, for the lock was free
+                self._server = None
             found = living_pid(self.folder / "data")
             if found is not None and serves(found, self.folder / "data"):
                 self._sockets = self._sockets_in_use()
@@ -157,7 +159,7 @@ class EmbeddedPostgres:
         try:
             await self._until_ready(self._server)
         except BaseException:
-            self._server.send_signal(signal.SIGINT)
+            await asyncio.to_thread(_stop, self._server)
             raise
         return True
 

@@ -29,6 +29,7 @@ def prepare_folder(folder: Path) -> Account:
         raise DatabaseUnavailable(
             f"{folder} holds other files and no PostgreSQL of ours; choose another TAGSHIP_DATA_DIR or move them away"
         )
+    check_reachable(next(parent for parent in folder.parents if parent.exists()), account)
     for parent in reversed([parent for parent in folder.parents if not parent.exists()]):
         with contextlib.suppress(FileExistsError):
             parent.mkdir()
@@ -36,6 +37,7 @@ def prepare_folder(folder: Path) -> Account:
     folder.mkdir(mode=0o700, exist_ok=True)
     if account.drop:
         os.chown(folder, account.uid, account.gid)
+    with contextlib.suppress(PermissionError):  # a volume that is not ours; the socket's own mode still protects it
         folder.chmod(0o700)
     check_reachable(folder, account)
     return account

@@ -51,7 +51,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 LOOK_S: Final = 0.4
-RESTORE_S: Final = 60.0
+# swarmkit waits a minute for an old task that was never placed before it starts another in its slot.
+RESTORE_S: Final = 150.0
 SHOWN_TASKS: Final = 5
 SHOWN_LINES: Final = 20
 ENGINE_AWAY_S: Final = 3.0
@@ -176,7 +177,7 @@ class RolloutStage:
         info = await self._engine.describe()
         if info.nodes > 1:
             raise SwarmUnavailable(
-                f"the swarm has {info.nodes} nodes and the image is only on this engine; set REGISTRY, so that all can pull"
+                f"the swarm has {info.nodes} nodes and the image is only on this engine; all need a registry"
             )
         if await inspect_image(self._engine, rollout.image) is None:
             raise SwarmUnavailable(f"the engine has no image {rollout.image} any more; rebuild the image")
@@ -242,7 +243,7 @@ class RolloutStage:
             "state": str(task.state),
             "error": task.error,
             "exit_code": task.exit_code,
-            "output": await task_log_tail(self._engine, task.id, lines=SHOWN_LINES),
+            "output": await task_log_tail(self._engine, task.id, lines=SHOWN_LINES) if task.container_id else "",
         }
 
     async def _go_back(self, job: ClaimedRollout) -> None:

@@ -24,6 +24,8 @@ from ops.tryout.story import IMAGE, REPO, Customer, Story, customers
 if TYPE_CHECKING:
     from types import FrameType
 
+    from ops.tryout.tagship import TagshipClient
+
 TAGSHIP_PORT: Final = 8004
 INTERRUPTED: Final = 130
 SAMPLE: Final = CHECKOUT / "ops/sample"
@@ -40,10 +42,10 @@ def main() -> int:
     status = INTERRUPTED
     try:
         people = customers(tuple(given.ports))
-        _play(screen, ledger, stage, people)
+        tagship = _play(screen, ledger, stage, people)
         status = 0
         if not given.once:
-            _stay(screen, stage, people)
+            _stay(screen, stage, tagship, people)
     except KeyboardInterrupt:
         screen.plain()
     except StoryFailed as error:
@@ -54,7 +56,8 @@ def main() -> int:
     return _remove(screen, ledger, already) or status
 
 
-def _play(screen: Screen, ledger: Ledger, stage: Stage, people: tuple[Customer, ...]) -> None:
+def _play(screen: Screen, ledger: Ledger, stage: Stage, people: tuple[Customer, ...]) -> TagshipClient:
+    """The whole story, told. Raises ``StoryFailed``."""
     screen.heading("The stage")
     for port in (person.port for person in people):
         if not is_free(port):
@@ -69,6 +72,7 @@ def _play(screen: Screen, ledger: Ledger, stage: Stage, people: tuple[Customer, 
     tagship = stage.build(REPO, SAMPLE)
     sample = SampleRepository(stage.folder / "bre-payments", stage.git_url)
     Story(screen, stage, tagship, sample, mode).tell(people)
+    return tagship
 
 
 def _publish_mode(screen: Screen) -> str:
@@ -78,13 +82,16 @@ def _publish_mode(screen: Screen) -> str:
     return "host"
 
 
-def _stay(screen: Screen, stage: Stage, people: tuple[Customer, ...]) -> None:
+def _stay(screen: Screen, stage: Stage, tagship: TagshipClient, people: tuple[Customer, ...]) -> None:
     """Everything stays up until an interrupt, and what happens is shown."""
     screen.heading("Look for yourself")
     for person in people:
         screen.plain(f"  {person.name:<12} {person.url}")
-    screen.plain(f"  Tagship      {stage.tagship_url}/  (API: {stage.tagship_url}/docs)")
-    screen.plain(f"  API token    {stage.api_token}")
+    for path in filter(tagship.has_page, ("/", "/docs")):
+        screen.plain(f"  Tagship      {stage.tagship_url}{path}")
+    screen.plain(
+        f"  its API      curl -H 'Authorization: Bearer {stage.api_token}' {stage.tagship_url}/api/v1/products"
+    )
     screen.plain(f"  ship more    cd {stage.folder}/bre-payments && git commit --allow-empty -m more && \\")
     screen.plain("               git tag v1.2.0 && git push origin v1.2.0")
     screen.plain("  end          Ctrl-C")

@@ -12,7 +12,7 @@ import httpx
 from ops.tryout.processes import StoryFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from ops.tryout.sample import SampleRepository
     from ops.tryout.screen import Screen
@@ -76,8 +76,8 @@ class Story:
         began = time.monotonic()
         self._sample.change_version("1.1.0")
         self._release("v1.1.0")
-        for person, product in products.items():
-            self._followed(person, product, "v1.1.0")
+        follows = {person: partial(self._rolled_out, product["id"], "v1.1.0") for person, product in products.items()}
+        self._all_done(follows, "runs v1.1.0, every replica that exact image", began)
         self._prove(people, "1.1.0")
         self._screen.proved("from git push to both customers", began)
         self._settle_notices()
@@ -130,22 +130,26 @@ class Story:
             person: self._tagship.post(f"/api/v1/products/{product['id']}/start")["id"]
             for person, product in products.items()
         }
-        for person, rollout_id in rollouts.items():
-            rollout = self._until(f"{person.slug} starts", partial(self._finished, rollout_id))
-            self._require_done(person, rollout)
-            self._screen.proved(f"{person.slug} is started", began)
+        self._all_done({person: partial(self._finished, one) for person, one in rollouts.items()}, "is started", began)
+
+    def _all_done(self, rollouts: Mapping[Customer, Callable[[], Any]], said: str, began: float) -> None:
+        """Every rollout is done; each is looked at until it is final, and what changes meanwhile is shown."""
+        waiting = dict(rollouts)
+
+        def look() -> bool:
+            for person, find in rollouts.items():
+                if person in waiting and (rollout := find()):
+                    _require_done(person, rollout)
+                    self._screen.proved(f"{person.slug} {said}", began)
+                    del waiting[person]
+            return not waiting
+
+        self._until(f"every product {said}", look)
 
     def _finished(self, rollout_id: int) -> Any:
         rollout = self._tagship.get(f"/api/v1/rollouts/{rollout_id}")
         self._show_rollout(rollout)
         return None if rollout["state"] in UNFINISHED else rollout
-
-    def _followed(self, person: Customer, product: Any, tag: str) -> None:
-        """The product's newest rollout is of ``tag``, and done."""
-        began = time.monotonic()
-        rollout = self._until(f"{person.slug} runs {tag}", lambda: self._rolled_out(product["id"], tag))
-        self._require_done(person, rollout)
-        self._screen.proved(f"{person.slug} rolled out {tag}: every replica runs that exact image", began)
 
     def _rolled_out(self, product_id: int, tag: str) -> Any:
         rollouts = self._tagship.get(f"/api/v1/products/{product_id}/rollouts")
@@ -158,13 +162,6 @@ class Story:
 
     def _show_rollout(self, rollout: Any) -> None:
         self._changed(("rollout", rollout["id"]), rollout["state"], f"{rollout['product']}: {rollout['state']}")
-
-    @staticmethod
-    def _require_done(person: Customer, rollout: Any) -> None:
-        if rollout["state"] != "done":
-            errors = "; ".join(f"{task['state']}: {task['error']} {task['output']}" for task in rollout["task_errors"])
-            why = rollout["error"] or rollout["progress"]
-            raise StoryFailed(f"{person.slug}: rollout {rollout['id']} is {rollout['state']}: {why} {errors}")
 
     def _prove(self, people: tuple[Customer, ...], version: str) -> None:
         for person in people:
@@ -213,3 +210,10 @@ class Story:
 def short(reference: str) -> str:
     """The first digits of an image ID or digest, as Docker shows them."""
     return reference.rpartition(":")[2][:12]
+
+
+def _require_done(person: Customer, rollout: Any) -> None:
+    if rollout["state"] != "done":
+        errors = "; ".join(f"{task['state']}: {task['error']} {task['output']}" for task in rollout["task_errors"])
+        why = rollout["error"] or rollout["progress"]
+        raise StoryFailed(f"{person.slug}: rollout {rollout['id']} is {rollout['state']}: {why} {errors}")

@@ -39,8 +39,9 @@ class TagshipClient:
         except httpx.TransportError as error:
             return str(error)
 
-    def close(self) -> None:
-        self._http.close()
+    def has_page(self, path: str) -> bool:
+        """Whether a browser gets something at ``path``."""
+        return self._http.get(path, follow_redirects=True).is_success
 
     def _call(self, method: str, path: str, **request: Any) -> Any:
         if request.get("json") is None:

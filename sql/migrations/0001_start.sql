@@ -99,7 +99,6 @@ create table builds (
 );
 create unique index builds_one_building_per_image on builds (image_id) where state = 'building';
 create index builds_to_claim on builds (id) where state = 'pending';
-create index builds_leased on builds (lease_until) where state = 'building';
 create index builds_by_image on builds (image_id, id);
 create index builds_by_delivery on builds (delivery_id);
 

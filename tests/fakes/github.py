@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import base64
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Self
+from itertools import count
+from typing import TYPE_CHECKING, Final, Self
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -29,12 +30,15 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
+FIRST_COMMIT: Final = 1_767_225_600  # 2026-01-01; every commit is a minute younger than the one before
+
 
 class LocalGitHub:
     """The server and its owner's hands: repositories are changed through a real clone that pushes over HTTP."""
 
     def __init__(self, state: State, hooks: Hooks) -> None:
         self.state, self.hooks = state, hooks
+        self._minutes = count()
 
     @classmethod
     @asynccontextmanager
@@ -63,6 +67,11 @@ class LocalGitHub:
             finally:
                 state.faults.stopping.set()
                 await github.hooks.settled()
+
+    def reset(self, root: Path) -> None:
+        """Forget every request, delivery and failure, and go on with the repositories below ``root``."""
+        self.state.forget(root / "repositories")
+        self.hooks.deliveries.clear()
 
     @property
     def url(self) -> str:
@@ -215,7 +224,9 @@ class LocalGitHub:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
         await git(clone, "add", "--all")
-        await git(clone, "commit", "--quiet", "--allow-empty", "--file=-", text=message)
+        date = f"{FIRST_COMMIT + 60 * next(self._minutes)} +0000"
+        dates = {"GIT_AUTHOR_DATE": date, "GIT_COMMITTER_DATE": date}
+        await git(clone, "commit", "--quiet", "--allow-empty", "--file=-", text=message, extra=dates)
         return await git(clone, "rev-parse", "HEAD")
 
 

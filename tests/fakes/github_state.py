@@ -57,6 +57,14 @@ class State:
     archive_tokens: set[str] = field(default_factory=set)
     installation_tokens: set[str] = field(default_factory=set)
 
+    def forget(self, root: Path) -> None:
+        """As if it had just been started on ``root``; the credentials stay."""
+        self.root = root
+        for known in (self.repositories, self.seen, self.statuses, self.archive_tokens, self.installation_tokens):
+            known.clear()
+        self.faults.pending.clear()
+        self.load()
+
     def load(self) -> None:
         """Know again every repository that an earlier run left under ``root``."""
         for folder in sorted(self.root.glob("*/*.git")):

@@ -22,7 +22,7 @@ from tests.fakes.faults import Fault, Faults, FaultyApp, Kind
 from tests.fakes.serving import serve
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from starlette.requests import Request
 
@@ -94,13 +94,12 @@ class LocalSlack:
         body: str = "",
         *,
         retry_after_s: int | None = None,
+        headers: Mapping[str, str] | None = None,
         times: int = 1,
-        location: str | None = None,
     ) -> None:
-        """Refuse the next messages with this answer, for example ``fail_next(429, retry_after_s=3)``."""
-        headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
-        headers |= {"Location": location} if location else {}
-        self._faults.add(Fault("/", Kind.ANSWER, times, status, headers, body.encode()))
+        """Answer the next messages with this instead, for example ``fail_next(429, retry_after_s=3)``."""
+        pause = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
+        self._faults.add(Fault("/", Kind.ANSWER, times, status, {**pause, **(headers or {})}, body.encode()))
 
     def hang_next(self, *, times: int = 1) -> None:
         """Leave the next messages without an answer."""

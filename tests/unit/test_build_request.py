@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.engine.build import build_params, supports_buildkit
@@ -64,6 +64,7 @@ def test_buildkit_needs_linux_and_api_1_39(api_version: tuple[int, int], os: str
     assert supports_buildkit(info) is supported
 
 
+@settings(deadline=None)
 @given(objects, st.integers(1, 7), st.sampled_from(["", "\r\n", "\n\n", "  "]), st.booleans())
 def test_objects_are_found_wherever_the_stream_is_cut(
     wanted: list[dict[str, Any]], size: int, between: str, escaped: bool
@@ -75,6 +76,7 @@ def test_objects_are_found_wherever_the_stream_is_cut(
     assert found == wanted
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=40), max_size=10))
 def test_garbage_ends_in_our_own_error(chunks: list[bytes]) -> None:
     output = BuildOutput()
@@ -163,16 +165,20 @@ def test_unreadable_progress_is_said_in_the_log() -> None:
 
 
 @pytest.mark.parametrize(
-    ("step", "words", "code", "sentence"),
+    ("step", "words", "sentence"),
     [
-        ("[2/3] RUN x", 'process "x" did not complete successfully: exit code: 127', None, 'step "[2/3] RUN x" failed with exit code 127'),
-        ("", "Cannot locate specified Dockerfile: Dockerfile", None, "the build failed: Cannot locate specified Dockerfile"),
-        ("[1/2] FROM x", "pull access denied\nfor x", None, 'step "[1/2] FROM x" failed: pull access denied for x'),
-        ("RUN a", "no active sessions", None, "docker pull it on the engine first"),
+        (
+            "[2/3] RUN x",
+            "did not complete successfully: exit code: 127",
+            'step "[2/3] RUN x" failed with exit code 127',
+        ),
+        ("", "Cannot locate specified Dockerfile: x", "the build failed: Cannot locate specified Dockerfile: x"),
+        ("[1/2] FROM x", "pull access denied\nfor x", 'step "[1/2] FROM x" failed: pull access denied for x'),
+        ("RUN a", "no active sessions", "docker pull it on the engine first"),
     ],
-)  # fmt: skip
-def test_failure_sentence(step: str, words: str, code: int | None, sentence: str) -> None:
-    assert sentence in failure_sentence(step, words, code)
+)
+def test_failure_sentence(step: str, words: str, sentence: str) -> None:
+    assert sentence in failure_sentence(step, words, None)
 
 
 def test_failure_sentence_stays_short() -> None:

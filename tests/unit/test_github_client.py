@@ -1,4 +1,4 @@
-"""The GitHub client against a local GitHub over loopback: what it finds, what it says when it cannot, what it never tells."""
+"""The GitHub client against a local GitHub: what it finds, what it says when it cannot, what it never tells."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import io
 import logging
+import shutil
 import tarfile
 import traceback
 from typing import TYPE_CHECKING, Final
@@ -23,23 +24,40 @@ from app.errors import (
     GitHubUnavailable,
     SettingsInvalid,
 )
-from app.github.client import GitHubClient, RepositoryInfo
+from app.github.answers import RepositoryInfo, TagCommit
+from app.github.client import GitHubClient
 from tests.fakes.github import LocalGitHub
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+TAGS: Final = ("v1.0.0", "v1/rc", "v1.0+build", "$(id)", "é", "%2e", "a&b", "v1#y", "🚀", "x/tarball")
 REPO: Final = "acme/bre-payments"
 TOKEN: Final = "ghp_a_token_of_ours"
 FILES: Final = {"Dockerfile": "FROM busybox\n", "app/main.sh": "echo hello\n"}
 
 
-@pytest.fixture
-async def github(tmp_path: Path) -> AsyncIterator[LocalGitHub]:
-    async with LocalGitHub.start(tmp_path, webhook_secret="unused", token=TOKEN) as github:
-        await github.create_repository(REPO, FILES, private=True)
+@pytest.fixture(scope="module")
+async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LocalGitHub]:
+    root = tmp_path_factory.mktemp("github")
+    async with LocalGitHub.start(root, webhook_secret="unused", token=TOKEN) as github:
+        await github.create_repository(REPO, FILES)
         yield github
+
+
+@pytest.fixture(scope="module")
+def template(server: LocalGitHub) -> Path:
+    """A GitHub with one repository, to be copied: faster than making it anew."""
+    return server.state.root.parent
+
+
+@pytest.fixture
+async def github(server: LocalGitHub, template: Path, tmp_path: Path) -> LocalGitHub:
+    shutil.copytree(template, tmp_path, dirs_exist_ok=True)
+    server.reset(tmp_path)
+    server.state.repositories[REPO].private = True
+    return server
 
 
 @pytest.fixture
@@ -57,14 +75,14 @@ async def read(client: GitHubClient, commit: str, repo: str = REPO) -> bytes:
 # ---------------------------------------------------------------- commits and repositories
 
 
-@pytest.mark.parametrize(
-    "tag", ["v1.0.0", "v1/rc", "v1.0+build", "$(id)", "é", "%2e", "a&b", "v1#y", "🚀", "x/tarball"]
-)
 @pytest.mark.parametrize("annotated", [False, True])
-async def test_a_tag_leads_to_its_commit(github: LocalGitHub, client: GitHubClient, tag: str, annotated: bool) -> None:
-    commit = await github.tag(REPO, tag, annotated=annotated)
+async def test_a_tag_leads_to_its_commit(github: LocalGitHub, client: GitHubClient, annotated: bool) -> None:
+    for tag in TAGS:
+        commit = await github.tag(REPO, tag, annotated=annotated, push=False)
+    await github.push(REPO, "--tags")
     await github.commit(REPO, {"later": "x"})
-    assert (await client.resolve_commit(REPO, tag)).sha == commit
+    found = [await client.resolve_commit(REPO, tag) for tag in TAGS]
+    assert found == [TagCommit(tag, commit) for tag in TAGS]
 
 
 async def test_a_tag_of_a_tag_leads_to_the_commit(github: LocalGitHub, client: GitHubClient) -> None:
@@ -93,10 +111,11 @@ async def test_an_empty_repository_has_no_tags(github: LocalGitHub, client: GitH
 
 
 @pytest.mark.parametrize("repo", ["", "acme", "acme/", "a/b/c", "../x", "acme/..", "acme/x?y", "acme/x\n", "é/x"])
-async def test_what_is_no_repository_name_is_never_sent(github: LocalGitHub, client: GitHubClient, repo: str) -> None:
+async def test_what_is_no_repository_name_is_never_sent(unused_tcp_port: int, repo: str) -> None:
+    client = GitHubClient.open(api_url=f"http://127.0.0.1:{unused_tcp_port}")
     with pytest.raises(GitHubNotFound, match="write owner/name"):
         await client.repository(repo)
-    assert github.asked() == []
+    await client.close()
 
 
 async def test_a_repository_is_described(github: LocalGitHub, client: GitHubClient) -> None:
@@ -196,18 +215,18 @@ async def test_leaving_an_archive_half_read_frees_the_connection(github: LocalGi
 
 
 @pytest.mark.parametrize(
-    ("status", "headers", "expected", "retryable"),
+    ("status", "headers", "expected"),
     [
-        (500, {}, GitHubUnavailable, True),
-        (502, {}, GitHubUnavailable, True),
-        (429, {}, GitHubRateLimited, True),
-        (403, {"Retry-After": "Wed, 21 Oct 2099 07:28:00 GMT"}, GitHubUnavailable, True),
-        (401, {}, GitHubRefused, False),
-        (403, {}, GitHubRefused, False),
-        (422, {}, GitHubRefused, False),
-        (451, {}, GitHubRefused, False),
-        (200, {}, GitHubUnavailable, True),
-        (204, {}, GitHubUnavailable, True),
+        (500, {}, GitHubUnavailable),
+        (502, {}, GitHubUnavailable),
+        (429, {}, GitHubRateLimited),
+        (403, {"Retry-After": "Wed, 21 Oct 2099 07:28:00 GMT"}, GitHubUnavailable),
+        (401, {}, GitHubRefused),
+        (403, {}, GitHubRefused),
+        (422, {}, GitHubRefused),
+        (451, {}, GitHubRefused),
+        (200, {}, GitHubUnavailable),
+        (204, {}, GitHubUnavailable),
     ],
 )
 async def test_each_failure_of_github_is_one_of_ours(
@@ -216,12 +235,11 @@ async def test_each_failure_of_github_is_one_of_ours(
     status: int,
     headers: dict[str, str],
     expected: type[AppError],
-    retryable: bool,
 ) -> None:
     github.fail_next("/repos", status, headers=headers, body=b"" if status == 204 else b"<html>a proxy</html>")
     with pytest.raises(expected) as failed:
         await client.repository(REPO)
-    assert type(failed.value).retryable is retryable
+    assert failed.value.retryable is (expected is not GitHubRefused)
     assert "<html>" not in str(failed.value)
 
 
@@ -362,6 +380,11 @@ async def test_an_outage_while_an_app_signs_in_is_an_outage(app_github: LocalGit
     with pytest.raises(GitHubUnavailable, match="HTTP 503"):
         await app_client.repository(REPO)
     assert (await app_client.repository(REPO)).full_name == REPO
+
+
+def test_an_address_that_is_none_is_a_wrong_setting() -> None:
+    with pytest.raises(SettingsInvalid, match="GITHUB_API_URL"):
+        GitHubClient.open(api_url="http://host:port")
 
 
 def test_a_key_that_is_none_is_a_wrong_setting() -> None:

@@ -1,4 +1,4 @@
-"""Every delivery becomes a tag push or a reason why it is none; what GitHub never sends is refused, and nothing else."""
+"""Every delivery becomes a tag push or a reason why it is none; what GitHub never sends is refused."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def test_upper_case_digits_are_the_same_signature() -> None:
         f"sha256={DIGEST}\n",
         f" sha256={DIGEST}",
         f"sha256={DIGEST[:-1]}g",
-        f"sha256={'１' * 64}",  # digits to str.isdigit, not hexadecimal to GitHub
+        "sha256=" + "\uff11" * 64,  # digits to str.isdigit, not hexadecimal to GitHub
         "sha256=é",
         f"sha1={hmac.new(SECRET.encode(), BODY, hashlib.sha1).hexdigest()}",
         f"sha1={DIGEST}",

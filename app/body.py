@@ -1,0 +1,41 @@
+"""Reading a request's body with a limit: the one place where bytes from outside are collected."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+from app.problems import Problem
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+LONGEST_NUMBER: Final = 20
+PATIENCE: Final = 3
+
+
+async def read_body(request: Request, most_bytes: int) -> bytes:
+    """The raw body of at most ``most_bytes``; a larger one is refused with 413.
+
+    What is somewhat too large is read to its end and thrown away, for most clients only look at the answer when they
+    have sent everything; of what is far too large no more is read.
+    """
+    too_large = Problem(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        f"the body is larger than {most_bytes // 1024:,} KiB, the most that is read here",
+        headers={"Connection": "close"},
+    )
+    enough = PATIENCE * most_bytes
+    declared = request.headers.get("content-length", "")
+    if declared.isascii() and declared.isdigit() and (len(declared) > LONGEST_NUMBER or int(declared) > enough):
+        raise too_large
+    body, seen = bytearray(), 0
+    async for chunk in request.stream():
+        seen += len(chunk)
+        if seen <= most_bytes:
+            body += chunk
+        elif seen > enough:
+            break
+    if seen > most_bytes:
+        raise too_large
+    return bytes(body)

@@ -1,0 +1,56 @@
+"""The statements that run all the time stay quick when tables grow: EXPLAIN says which index they use."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from app.postgres.pool import transaction
+from app.postgres.queries import load_queries
+
+if TYPE_CHECKING:
+    from app.postgres.pool import Connection, Pool
+
+TOKEN = "'00000000-0000-0000-0000-000000000000'::uuid"
+CASES = [
+    ("builds", "claim_build", [TOKEN, "30", "'w'"], "builds_to_claim"),
+    ("builds", "expired_builds", [], "builds_one_building_per_image"),
+    ("builds", "read_log", ["5", "3", "500"], "build_log_pkey"),
+    ("builds", "builds_of_image", ["5"], "builds_by_image"),
+    ("rollouts", "claim_rollout", [TOKEN, "30", "'w'", "60"], "rollouts_to_claim"),
+    ("rollouts", "rollouts_of_product", ["5", "null", "50"], "rollouts_by_product"),
+    ("notices", "claim_notice", [TOKEN, "30", "'w'"], "notices_to_claim"),
+]
+
+FILL = """
+insert into docker_images (name, tag, github_repo, github_ref) select 'i', n::text, 'a/b', 'r' from generate_series(1,
+3000) n; insert into builds (image_id, cause, recipe, state, finished_at, error)
+  select id, 'api', '{}', 'failed', now(), 'x' from docker_images;
+insert into build_log (build_id, seq, data) select 5, n, 'x' from generate_series(1, 5000) n;
+insert into products (name, slug, port, env_sealed) select 'p', 'p' || n, n, '' from generate_series(1, 200) n;
+insert into rollouts (product_id, kind, reason, state, finished_at, image, env_sealed, port, publish_mode, replicas)
+  select id, 'deploy', 'start', 'done', now(), 'x', '', 1, 'host', 1 from products, generate_series(1, 30);
+insert into channels (name, kind) values ('c', 'slack');
+insert into notices (channel_id, event, subject_id, facts, state, finished_at)
+  select 1, 'rollout_done', n, '{}', 'sent', now() from generate_series(1, 3000) n;
+"""
+
+
+async def fill(conn: Connection) -> None:
+    for statement in FILL.split(";\n"):
+        if statement.strip():
+            await conn.execute(statement)
+    for table in ("docker_images", "builds", "build_log", "products", "rollouts", "notices"):
+        await conn.execute(f"analyze {table}")
+
+
+@pytest.mark.parametrize(("stage", "name", "arguments", "index"), CASES)
+async def test_statement_uses_its_index(pool: Pool, stage: str, name: str, arguments: list[str], index: str) -> None:
+    statement = load_queries(stage)[name].rstrip(";")
+    for number, argument in reversed(list(enumerate(arguments, 1))):
+        statement = statement.replace(f"${number}", argument)
+    async with transaction(pool) as conn:
+        await fill(conn)
+        plan = "\n".join(row[0] for row in await conn.fetch(f"explain {statement}"))
+    assert index in plan, plan
