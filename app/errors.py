@@ -27,6 +27,10 @@ class SettingsInvalid(AppError):
         super().__init__("; ".join(problems))
 
 
+class AddressUnusable(AppError):
+    """The address to listen on is taken, or not one of this machine."""
+
+
 class DatabaseUnavailable(AppError):
     """PostgreSQL cannot be reached, started or migrated."""
 

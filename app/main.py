@@ -19,7 +19,7 @@ from app.api.services import Services
 from app.builds import store as builds
 from app.builds.work import BuildStage
 from app.engine.client import Engine
-from app.errors import AppError
+from app.errors import AddressUnusable
 from app.github.client import GitHubClient
 from app.log import configure_logging
 from app.notices import store as notices
@@ -36,6 +36,8 @@ from app.slack.client import SlackClient
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+
+    from starlette.applications import Starlette
 
     from app.queue.lease import Job, Stage
     from app.settings import Settings
@@ -196,56 +198,70 @@ async def running_workers(services: Services, workers: Workers) -> AsyncIterator
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, except that the workers hear of a signal at once and not only when the last request is answered."""
+    """uvicorn without its own signal handling: the process has one place for that, and it is ``stop_signal``."""
 
-    def __init__(self, config: uvicorn.Config, workers: Workers) -> None:
-        super().__init__(config)
-        self._workers = workers
-        self._loop = asyncio.get_running_loop()
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
 
-    def handle_exit(self, sig: int, frame: Any) -> None:
-        self._loop.call_soon_threadsafe(self._workers.stop)
-        super().handle_exit(sig, frame)
+
+def stop_signal() -> asyncio.Event:
+    """An event that SIGTERM and SIGINT set from now on, instead of ending the process where it stands."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
 
 
 async def serve(settings: Settings, *, with_workers: bool) -> None:
     """Answer requests, and work unless told not to, until SIGTERM or SIGINT."""
-    workers = Workers()
+    stop, workers = stop_signal(), Workers()
     async with AsyncExitStack() as stack:
+        listener = stack.enter_context(listen(settings))
         dsn = await stack.enter_async_context(database(settings))
         services = await stack.enter_async_context(open_services(settings, dsn, workers))
-        app = create_app(services)
         if with_workers:
             await stack.enter_async_context(running_workers(services, workers))
-        config = uvicorn.Config(
-            app,
-            host=settings.tagship_host,
-            port=settings.tagship_port,
-            http="httptools",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=GRACE_S,
-        )
-        server = _Server(config, workers)
         log.info("started", url=settings.public_url, workers=with_workers)
-        with _surviving_signals():
-            await server.serve()
-        if not server.started:
-            raise AppError(
-                f"the address {settings.tagship_host}:{settings.tagship_port} cannot be used; "
-                "is another process on it? choose another TAGSHIP_PORT"
-            )
+        await answer_until(stop, create_app(services), listener, workers)
     log.info("stopped")
+
+
+async def answer_until(stop: asyncio.Event, app: Starlette, listener: socket.socket, workers: Workers) -> None:
+    """Answer requests until ``stop``; then the workers hear of it at once, and requests under way get some seconds."""
+    config = uvicorn.Config(
+        app,
+        http="httptools",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_S,
+    )
+    server = _Server(config)
+    answering = asyncio.create_task(server.serve(sockets=[listener]))
+    stopped = asyncio.create_task(stop.wait())
+    await asyncio.wait({answering, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    workers.stop()
+    server.handle_exit(signal.SIGTERM, None)
+    await answering
+    stopped.cancel()
+
+
+def listen(settings: Settings) -> socket.socket:
+    """The socket to answer on. Raises ``AddressUnusable`` when the address is taken, or not one of this machine."""
+    host, port = settings.tagship_host, settings.tagship_port
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        raise AddressUnusable(
+            f"cannot listen on {host}:{port}: {error.strerror}; end what uses it, or choose another TAGSHIP_PORT"
+        ) from error
 
 
 async def work(settings: Settings) -> None:
     """Work without answering requests, until SIGTERM or SIGINT."""
-    workers = Workers()
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop, workers = stop_signal(), Workers()
     async with (
         database(settings) as dsn,
         open_services(settings, dsn, workers) as services,
@@ -254,16 +270,3 @@ async def work(settings: Settings) -> None:
         log.info("started", workers=True)
         await stop.wait()
     log.info("stopped")
-
-
-@contextmanager
-def _surviving_signals() -> Iterator[None]:
-    """uvicorn raises a captured signal again when it is done; here that must not end the process before it has
-    cleaned up.
-    """
-    before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

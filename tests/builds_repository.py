@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from app.builds.archive import ContextLimits
 from app.builds.context import ContextPlan, ContextRewriter
-from app.builds.recipe import Recipe
 from app.engine.shape import Builder
+from app.repositories.recipe import Recipe
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from app.api.services import Services
+    from app.engine.client import Engine
 
 Found = TypeVar("Found")
 
@@ -86,8 +87,12 @@ class World:
         return await self.post("/repositories", {"repo": self.repo} | fields, 201)
 
     async def release(self, tag: str, files: dict[str, str] | None = None, *, annotated: bool = False) -> str:
-        """Commit a version of the sample (or other files), push the branch, then push the tag; the commit's SHA."""
-        await self.github.commit(self.repo, FILES | {"VERSION": tag} | (files or {}), f"release {tag}")
+        """Commit a version of the sample (or other files), push the branch, then push the tag; the commit's SHA.
+
+        ``@RUN@`` in a file becomes this run's word, so that no builder has its steps in a cache.
+        """
+        fresh = {name: text.replace("@RUN@", self.run) for name, text in (files or {}).items()}
+        await self.github.commit(self.repo, FILES | {"VERSION": tag} | fresh, f"release {tag}")
         return await self.github.tag(self.repo, tag, annotated=annotated)
 
     async def product(self, slug: str, image_id: int, **fields: Any) -> dict[str, Any]:
@@ -239,17 +244,23 @@ async def clean_engine(services: Services, run: str) -> None:
         slugs = [row["slug"] for row in await conn.fetch("select slug from products")]
     for slug in slugs:
         await remove_service(services.engine, f"tagship-{slug}")
-    for image in await list_images(services.engine):
-        if any(run in tag for tag in image.tags) or ("tagship.build" in image.labels and not image.tags):
-            await _remove_when_free(services, image.id)
+    await clean_images(services.engine, run)
 
 
-async def _remove_when_free(services: Services, image_id: str) -> None:
+async def clean_images(engine: Engine, word: str) -> None:
+    """Remove the images whose names hold a word, and what is left of those that a newer build took the name from."""
+    for image in await list_images(engine):
+        source = image.labels.get("org.opencontainers.image.source", "")
+        if any(word in tag for tag in image.tags) or word in source:
+            await _remove_when_free(engine, image.id)
+
+
+async def _remove_when_free(engine: Engine, image_id: str) -> None:
     """An image is held until the last container of a removed service has gone."""
 
     async def look() -> bool:
         try:
-            await remove_image(services.engine, image_id, force=True)
+            await remove_image(engine, image_id, force=True)
         except EngineRefused:
             return False
         return True

@@ -32,8 +32,9 @@ from app.rollouts.model import Rollout, RolloutKind, RolloutReason, RolloutState
 from app.sealing import mask_env
 
 if TYPE_CHECKING:
-    from app.github.tags import Tag
     from collections.abc import Sequence
+
+    from app.github.tags import Tag
 
 
 def _rfc3339(value: datetime) -> str:

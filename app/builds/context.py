@@ -41,7 +41,7 @@ from app.errors import SourceInvalid
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from app.builds.recipe import Recipe
+    from app.repositories.recipe import Recipe
 
     Entries = Iterator[tuple[Member, Iterable[bytes]]]
 

@@ -17,7 +17,7 @@ from app.errors import SourceInvalid
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from app.builds.recipe import Recipe
+    from app.repositories.recipe import Recipe
 
 MOST_TEXT_BYTES: Final = 2 * 1024 * 1024
 MOST_LINKS: Final = 8

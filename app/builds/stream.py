@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
-    from app.builds.recipe import Recipe
     from app.engine.shape import Builder
+    from app.repositories.recipe import Recipe
 
 SPOOL_IN_MEMORY_BYTES: Final = 4 * 1024 * 1024
 DEFAULT_LIMITS: Final = ContextLimits()

@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
-from app.builds.recipe import Recipe
 from app.builds.stream import open_context
 from app.engine.build import stream_build
 from app.engine.client import Engine
 from app.engine.image import inspect_image, remove_image
 from app.engine.shape import Builder, BuildRequest
+from app.repositories.recipe import Recipe
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
 import pytest_asyncio
 
 from app.engine.shape import Builder
@@ -12,6 +11,8 @@ from tests.engine.yard import Yard
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    import pytest
 
     from app.engine.client import Engine
 

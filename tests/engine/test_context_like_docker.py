@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from app.builds.dockerfile import IGNORE_NAME
-from app.builds.recipe import Recipe
 from app.builds.stream import open_context
 from app.engine.build import stream_build
 from app.engine.shape import Builder, ImageMade
+from app.repositories.recipe import Recipe
 from tests.builds_repository import Link, Script, Tree, archive, in_pieces, make_repository, write_tree
 from tests.engine.yard import TEST_LABEL
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from app.builds import store
 from app.builds.journal import journal
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from app.builds.model import Build
+    from app.engine.client import Engine
+    from app.github.client import GitHubClient
     from app.postgres.pool import Pool
 
 
@@ -32,8 +34,8 @@ def stage(pool: Pool, folder: Path) -> BuildStage:
     """A stage that is only asked to settle, and so needs neither engine nor GitHub."""
     return BuildStage(
         pool,
-        engine=None,  # type: ignore[arg-type] - settling asks no engine
-        github=None,  # type: ignore[arg-type]
+        engine=cast("Engine", None),
+        github=cast("GitHubClient", None),
         worker="tests",
         concurrency=1,
         lease_s=30,
@@ -89,8 +91,8 @@ async def test_who_lost_the_lease_can_write_nothing(pool: Pool, tmp_path: Path) 
         assert not await store.fail(conn, lost.lease, "late")
         assert not await store.retry(conn, lost.lease, 1)
         assert not await store.hand_back(conn, lost.lease)
-        done = {"image_ref": "x", "exact_ref": "x", "digest": "x", "size_bytes": 1}
-        assert await store.succeed(conn, lost.lease, **done) is None
+        made = await store.succeed(conn, lost.lease, image_ref="x", exact_ref="x", digest="x", size_bytes=1)
+        assert made is None
     assert (await read(pool, lost.id)).state is BuildState.PENDING
 
 

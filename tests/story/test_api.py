@@ -13,8 +13,8 @@ from tests.world import free_port, until
 if TYPE_CHECKING:
     from tests.world import World
 
-SLOW = {"Dockerfile": "FROM busybox\nRUN for i in 1 2 3 4 5 6 7 8; do echo line $i; sleep 0.5; done\n"}
-ENDLESS = {"Dockerfile": "FROM busybox\nRUN echo begun; sleep 600\n"}
+SLOW = {"Dockerfile": "FROM busybox\nENV RUN=@RUN@\nRUN for i in 1 2 3 4 5 6 7 8; do echo line $i; sleep 0.5; done\n"}
+ENDLESS = {"Dockerfile": 'FROM busybox\nENV RUN=@RUN@\nRUN echo be""gun; sleep 600\n'}
 
 
 async def events(world: World, path: str, last_event_id: str = "") -> list[tuple[str, str, str]]:

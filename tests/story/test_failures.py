@@ -24,7 +24,7 @@ async def test_a_broken_dockerfile_fails_the_image_and_leaves_products_alone(wor
     await world.start(product)
     await world.told_about("Allianz")
 
-    await world.release("v1.1.0", {"Dockerfile": "FROM busybox\nRUN echo trying && false\n"})
+    await world.release("v1.1.0", {"Dockerfile": 'FROM busybox\nRUN echo try""ing && false\n'})
     failed = await world.image_is("v1.1.0", "failed")
     assert "false" in failed["build_error"]
     log = (await world.get(f"/images/{failed['id']}"))["build_log"]

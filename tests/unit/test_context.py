@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from app.builds.archive import ContextLimits
 from app.builds.context import needs_buildkit
 from app.builds.pipe import PIPE_BYTES
-from app.builds.recipe import Recipe
 from app.builds.stream import open_context
 from app.engine.shape import Builder
 from app.errors import AppError, DiskUnavailable, GitHubUnavailable, SourceInvalid
+from app.repositories.recipe import Recipe
 from tests.builds_repository import Link, Script, Tree, archive, git, in_pieces, make_repository, rewrite
 
 if TYPE_CHECKING:

@@ -1,1 +1,0 @@
-from app.repositories.recipe import Recipe as Recipe
