@@ -32,7 +32,7 @@ from itertools import chain
 from typing import IO, TYPE_CHECKING, Final
 
 from app.builds.archive import PIECE, ArchiveReader, ContextLimits, Kind, Member, Source, sort_key
-from app.builds.dockerfile import IGNORE_NAME, MOST_TEXT_BYTES, RecipeSearch, needs_buildkit
+from app.builds.dockerfile import IGNORE_NAME, MOST_TEXT_BYTES, RecipeSearch
 from app.builds.ignore import IgnoreRules, Verdict
 from app.builds.spool import Spool, read_up_to
 from app.engine.shape import Builder
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 
     Entries = Iterator[tuple[Member, Iterable[bytes]]]
 
-__all__ = ["ContextPlan", "ContextRewriter", "needs_buildkit"]
 
 FILE_MODE: Final = 0o644
 EXECUTABLE_MODE: Final = 0o755

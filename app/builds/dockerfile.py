@@ -1,13 +1,11 @@
 """Which Dockerfile and which ignore file a recipe means, found while the repository's tree passes by in git's order.
 
-A file is absent once a later path has been seen, so the answer is known as early as the order allows. Also here: what
-can be read off a Dockerfile's text before it is built (``needs_buildkit``). Pure.
+A file is absent once a later path has been seen, so the answer is known as early as the order allows. Pure.
 """
 
 from __future__ import annotations
 
 import posixpath
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -223,65 +221,3 @@ def _inside(path: str) -> str | None:
     if shortest == ".." or shortest.startswith(("/", "../")):
         return None
     return "" if shortest == "." else shortest
-
-
-HERE_DOCUMENT: Final = re.compile(r"""(?:^|\s)\d*<<-?(?:["']?)[A-Za-z_.]""")
-BUILDKIT_FLAG: Final = re.compile(
-    r"""(?:RUN\s+(?:--\S+\s+)*--(?:mount|network|security|device)[=\s]"""
-    r"""|(?:COPY|ADD)\s+(?:--\S+\s+)*--(?:link|chmod|parents|exclude|checksum|keep-git-dir|unpack)\b)""",
-    re.IGNORECASE,
-)
-PLATFORM_ARGUMENT: Final = re.compile(r"\b(?:TARGET|BUILD)(?:PLATFORM|OS|ARCH|VARIANT)\b")
-GIT_SOURCE: Final = re.compile(r"ADD\s+(?:--\S+\s+)*(?:git@|https?://\S+\.git(?:[#\s]|$))", re.IGNORECASE)
-DIRECTIVE: Final = re.compile(r"(?:#|//)\s*([A-Za-z][A-Za-z0-9]*)\s*=\s*(\S.*?)\s*$")
-
-
-def needs_buildkit(dockerfile_text: str) -> bool:
-    """Whether this Dockerfile builds wrongly or not at all with the engine's classic builder.
-
-    True for a ``# syntax=`` directive, here-documents, flags and sources that only BuildKit knows (``RUN --mount``,
-    ``COPY --chmod``, ``ADD`` of a git repository …), and the platform arguments that the classic builder leaves empty.
-    """
-    lines = dockerfile_text.removeprefix("\ufeff").splitlines()
-    directives = _directives(lines)
-    if "syntax" in directives:
-        return True
-    return any(_is_for_buildkit(line) for line in _instructions(lines, directives.get("escape", "\\")))
-
-
-def _directives(lines: list[str]) -> dict[str, str]:
-    """Parser directives: ``# name=value`` lines at the very top; the first other line ends them."""
-    directives: dict[str, str] = {}
-    for index, line in enumerate(lines):
-        if index == 0 and line.startswith("#!"):
-            continue
-        if (match := DIRECTIVE.match(line.strip())) is None:
-            break
-        directives.setdefault(match[1].lower(), match[2])
-    return directives
-
-
-def _instructions(lines: list[str], escape: str) -> list[str]:
-    """The instructions, continued lines joined by a space, comments and a leading ``ONBUILD`` left out."""
-    instructions: list[str] = []
-    pending: list[str] = []
-    for line in lines:
-        stripped = line.strip()
-        if not stripped or stripped.startswith("#"):
-            continue
-        going_on = stripped.endswith(escape)
-        pending.append(stripped.removesuffix(escape) if going_on else stripped)
-        if not going_on:
-            instructions.append(" ".join(pending))
-            pending = []
-    instructions.append(" ".join(pending))
-    return [re.sub(r"^ONBUILD\s+", "", line, flags=re.IGNORECASE) for line in instructions]
-
-
-def _is_for_buildkit(instruction: str) -> bool:
-    keyword = instruction.split(maxsplit=1)[0].upper() if instruction.strip() else ""
-    if keyword in {"RUN", "COPY", "ADD"} and HERE_DOCUMENT.search(instruction):
-        return True
-    return any(
-        (BUILDKIT_FLAG.match(instruction), GIT_SOURCE.match(instruction), PLATFORM_ARGUMENT.search(instruction)),
-    )

@@ -19,13 +19,13 @@ from uuid import uuid4
 import structlog
 
 from app.builds import store
-from app.builds.context import needs_buildkit
+from app.builds.builder import base_images, choose_builder
 from app.builds.journal import Journal, journal
 from app.builds.model import MOST_ATTEMPTS, ClaimedBuild, image_labels, image_reference, web_url
 from app.builds.stream import BuildContext, open_context
-from app.engine.build import stream_build, supports_buildkit
+from app.engine.build import stream_build
 from app.engine.image import inspect_image
-from app.engine.shape import Builder, BuildRequest, EngineInfo, ImageMade, LogText
+from app.engine.shape import Builder, BuildRequest, ImageMade, LogText
 from app.errors import AppError, BuildFailed, EngineUnavailable, GitHubRateLimited, LeaseLost
 from app.notices import store as notices
 from app.notices.model import NoticeEvent
@@ -154,7 +154,13 @@ class BuildStage:
             self._github.tarball(job.repo, commit) as archive,
             open_context(archive, recipe=job.recipe, commit=commit, spool_dir=self._spool_dir) as context,
         ):
-            request = self._request(job, commit, choose_builder(info, context), context)
+            missing = [
+                ref for ref in base_images(context.dockerfile_text) if not await inspect_image(self._engine, ref)
+            ]
+            builder = choose_builder(
+                info, context.dockerfile_text, hidden=context.dockerfile_hidden, missing_bases=missing
+            )
+            request = self._request(job, commit, builder, context)
             try:
                 image_id = await self._stream(request, context, lines)
             except EngineUnavailable:
@@ -244,14 +250,3 @@ class BuildStage:
         facts = await store.facts(conn, lease.row_id) | {"log_tail": tail}
         await notices.enqueue(conn, NoticeEvent.BUILD_FAILED, lease.row_id, facts)
         log.warning("build_failed", build_id=lease.row_id, reason=sentence)
-
-
-def choose_builder(info: EngineInfo, context: BuildContext) -> Builder:
-    """BuildKit where the engine has it, except for a Dockerfile that its own ignore file hides and that does not need
-    BuildKit: only the classic builder keeps such a file out of ``COPY . .`` when the context is uploaded.
-    """
-    if not supports_buildkit(info):
-        return Builder.CLASSIC
-    if context.dockerfile_hidden and not needs_buildkit(context.dockerfile_text):
-        return Builder.CLASSIC
-    return Builder.BUILDKIT

@@ -21,16 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
 
     from app.engine.client import Engine
-    from app.engine.shape import BuildEvent, BuildRequest, EngineInfo
+    from app.engine.shape import BuildEvent, BuildRequest
 
 ACTION: Final = "build the image"
 CANCEL_TIMEOUT: Final = aiohttp.ClientTimeout(total=2)
-BUILDKIT_API: Final = (1, 39)
-
-
-def supports_buildkit(info: EngineInfo) -> bool:
-    """Tell whether the engine builds with BuildKit from a plain upload (API 1.39, Linux; its ping may not say)."""
-    return info.api_version >= BUILDKIT_API and info.os == "linux"
 
 
 def build_params(request: BuildRequest) -> list[tuple[str, str]]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+FIRST_BUILDKIT = (1, 39)
 LABEL_PRODUCT = "tagship.product"
 LABEL_ROLLOUT = "tagship.rollout"
 LABEL_BUILD = "tagship.build"
@@ -72,6 +73,11 @@ class EngineInfo:
     swarm_manager: bool
     nodes: int
     ipvs: bool
+
+    @property
+    def has_buildkit(self) -> bool:
+        """Whether it builds with BuildKit from a plain upload: since API 1.39, on Linux. Its ping need not say so."""
+        return self.api_version >= FIRST_BUILDKIT and self.os == "linux"
 
 
 @dataclass(frozen=True, slots=True)

@@ -207,17 +207,17 @@ def judge(service: ServiceSnapshot | None, expected: Expected, steady: Steady | 
 def _counted(service: ServiceSnapshot, expected: Expected, steady: Steady | None, now: datetime) -> Verdict:
     """Count the tasks that run what was wanted, and how long they have."""
     running = _running(service, expected)
-    settled = service.update_state in {None, UpdateState.COMPLETED} and len(running) == expected.replicas
     leftover = [t for t in service.tasks if t.id not in running and t.state not in GONE and not _leaves(t, expected)]
-    if settled and not leftover:
-        since = steady.since if steady is not None and steady.tasks == running else now
-        if not running or now - since >= expected.monitor:
+    watched = None
+    if len(running) == expected.replicas and not leftover:
+        watched = steady if steady is not None and steady.tasks == running else Steady(now, running)
+        stayed_up = not running or now - watched.since >= expected.monitor
+        # The swarm may still roll back what it is updating, and None is what it says when no task had to change.
+        if stayed_up and service.update_state in {None, UpdateState.COMPLETED}:
             return Converged()
-        progress = f"{len(running)} of {expected.replicas} running, watching that they stay up"
-        return Waiting(progress, Steady(since, running))
     if now >= expected.deadline:
         return Broken(_late(service, expected, len(running)), _dead_of_present(service) or _stuck(service))
-    return Waiting(_progress(service, expected, len(running)), None)
+    return Waiting(_progress(service, expected, len(running)), watched)
 
 
 def _dead_of_present(service: ServiceSnapshot) -> tuple[TaskSnapshot, ...]:
@@ -293,7 +293,8 @@ def _progress(service: ServiceSnapshot, expected: Expected, running: int) -> str
         if task.current and task.desired_state not in GONE and task.state is not TaskState.RUNNING
     )
     rest = "".join(f", {count} {state}" for state, count in sorted(states.items()))
-    return f"{running} of {expected.replicas} running{rest}"
+    watching = ", watching that they stay up" if running == expected.replicas and not rest else ""
+    return f"{running} of {expected.replicas} running{rest}{watching}"
 
 
 def runs_all_of(service: ServiceSnapshot | None, rollout: Rollout) -> bool:

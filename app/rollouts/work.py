@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-LOOK_S: Final = 0.4
+LOOK_S: Final = 0.25
 # swarmkit waits a minute for an old task that was never placed before it starts another in its slot.
 RESTORE_S: Final = 150.0
 SHOWN_TASKS: Final = 5

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.engine.build import stream_build, supports_buildkit
+from app.engine.build import stream_build
 from app.engine.client import Engine
 from app.engine.image import inspect_image, list_images, remove_image, tag_image
 from app.engine.shape import Builder, LogText
@@ -26,7 +26,7 @@ GONE_WITHIN_S = 2.0
 
 async def test_this_engine_has_both_builders(engine: Engine) -> None:
     info = await engine.describe()
-    assert supports_buildkit(info)
+    assert info.has_buildkit
     assert info.swarm_active
     assert info.nodes >= 1
 

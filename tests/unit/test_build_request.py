@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.engine.build import build_params, supports_buildkit
+from app.engine.build import build_params
 from app.engine.output import LARGEST_OBJECT, BuildOutput, JsonSplitter, failure_sentence
 from app.engine.shape import Builder, BuildRequest, EngineInfo, ImageMade, LogText
 from app.errors import AppError, BuildFailed, EngineUnavailable
@@ -61,7 +61,7 @@ def test_classic_request_cleans_up_after_a_failed_step() -> None:
 )
 def test_buildkit_needs_linux_and_api_1_39(api_version: tuple[int, int], os: str, supported: bool) -> None:
     info = EngineInfo("x", api_version, os, swarm_active=True, swarm_manager=True, nodes=1, ipvs=False)
-    assert supports_buildkit(info) is supported
+    assert info.has_buildkit is supported
 
 
 @settings(deadline=None)

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.builds.archive import ContextLimits
-from app.builds.context import needs_buildkit
+from app.builds.builder import needs_buildkit
 from app.builds.pipe import PIPE_BYTES
 from app.builds.stream import open_context
 from app.engine.shape import Builder

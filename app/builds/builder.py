@@ -1,0 +1,107 @@
+"""Which of the engine's two builders makes an image, from what can be read off the Dockerfile before it is built.
+Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from app.engine.shape import Builder, EngineInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+# Before API 1.42 (Docker 23) BuildKit cannot pull a base image for a build that has no client session: "no active
+# sessions".
+PULLS_WITHOUT_SESSION: Final = (1, 42)
+
+HERE_DOCUMENT: Final = re.compile(r"""(?:^|\s)\d*<<-?(?:["']?)[A-Za-z_.]""")
+BUILDKIT_FLAG: Final = re.compile(
+    r"""(?:RUN\s+(?:--\S+\s+)*--(?:mount|network|security|device)[=\s]"""
+    r"""|(?:COPY|ADD)\s+(?:--\S+\s+)*--(?:link|chmod|parents|exclude|checksum|keep-git-dir|unpack)\b)""",
+    re.IGNORECASE,
+)
+PLATFORM_ARGUMENT: Final = re.compile(r"\b(?:TARGET|BUILD)(?:PLATFORM|OS|ARCH|VARIANT)\b")
+GIT_SOURCE: Final = re.compile(r"ADD\s+(?:--\S+\s+)*(?:git@|https?://\S+\.git(?:[#\s]|$))", re.IGNORECASE)
+DIRECTIVE: Final = re.compile(r"(?:#|//)\s*([A-Za-z][A-Za-z0-9]*)\s*=\s*(\S.*?)\s*$")
+
+
+def choose_builder(info: EngineInfo, dockerfile: str, *, hidden: bool, missing_bases: Collection[str]) -> Builder:
+    """BuildKit where the engine has it, with two exceptions for a Dockerfile that does not need it.
+
+    ``hidden``: its own ignore file hides the Dockerfile; only the classic builder keeps it out of ``COPY . .`` when the
+    context is uploaded. ``missing_bases``: base images that are not on the engine; an old BuildKit cannot pull them.
+    """
+    if not info.has_buildkit:
+        return Builder.CLASSIC
+    must_pull = bool(missing_bases) and info.api_version < PULLS_WITHOUT_SESSION
+    return Builder.CLASSIC if (hidden or must_pull) and not needs_buildkit(dockerfile) else Builder.BUILDKIT
+
+
+def base_images(dockerfile: str) -> list[str]:
+    """The images that a Dockerfile begins from, as written, without its own stages and ``scratch``."""
+    stages: set[str] = {"scratch"}
+    bases: list[str] = []
+    for instruction in _instructions(dockerfile):
+        words = [word for word in instruction.split() if not word.startswith("--")]
+        if len(words) > 1 and words[0].upper() == "FROM":
+            if words[1].lower() not in stages:
+                bases.append(words[1])
+            stages |= {name.lower() for name in words[3:4]}
+    return bases
+
+
+def needs_buildkit(dockerfile_text: str) -> bool:
+    """Whether this Dockerfile builds wrongly or not at all with the engine's classic builder.
+
+    True for a ``# syntax=`` directive, here-documents, flags and sources that only BuildKit knows (``RUN --mount``,
+    ``COPY --chmod``, ``ADD`` of a git repository …), and the platform arguments that the classic builder leaves empty.
+    """
+    if "syntax" in _directives(_lines(dockerfile_text)):
+        return True
+    return any(_is_for_buildkit(line) for line in _instructions(dockerfile_text))
+
+
+def _lines(dockerfile_text: str) -> list[str]:
+    return dockerfile_text.removeprefix("\ufeff").splitlines()
+
+
+def _directives(lines: list[str]) -> dict[str, str]:
+    """Parser directives: ``# name=value`` lines at the very top; the first other line ends them."""
+    directives: dict[str, str] = {}
+    for index, line in enumerate(lines):
+        if index == 0 and line.startswith("#!"):
+            continue
+        if (match := DIRECTIVE.match(line.strip())) is None:
+            break
+        directives.setdefault(match[1].lower(), match[2])
+    return directives
+
+
+def _instructions(dockerfile_text: str) -> list[str]:
+    """The instructions, continued lines joined by a space, comments and a leading ``ONBUILD`` left out."""
+    lines = _lines(dockerfile_text)
+    escape = _directives(lines).get("escape", "\\")
+    instructions: list[str] = []
+    pending: list[str] = []
+    for line in lines:
+        stripped = line.strip()
+        if not stripped or stripped.startswith("#"):
+            continue
+        going_on = stripped.endswith(escape)
+        pending.append(stripped.removesuffix(escape) if going_on else stripped)
+        if not going_on:
+            instructions.append(" ".join(pending))
+            pending = []
+    instructions.append(" ".join(pending))
+    return [re.sub(r"^ONBUILD\s+", "", line, flags=re.IGNORECASE) for line in instructions]
+
+
+def _is_for_buildkit(instruction: str) -> bool:
+    keyword = instruction.split(maxsplit=1)[0].upper() if instruction.strip() else ""
+    if keyword in {"RUN", "COPY", "ADD"} and HERE_DOCUMENT.search(instruction):
+        return True
+    return any(
+        (BUILDKIT_FLAG.match(instruction), GIT_SOURCE.match(instruction), PLATFORM_ARGUMENT.search(instruction)),
+    )
