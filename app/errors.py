@@ -63,6 +63,10 @@ class SwarmUnavailable(AppError):
     """The engine is not a manager of an active swarm, or the swarm cannot run what was asked for."""
 
 
+class ImageUnreachable(AppError):
+    """The exact image cannot run where it should: other nodes cannot get it, or it is gone."""
+
+
 class ServiceNotOurs(AppError):
     """A Swarm service of that name exists and does not carry our product label; it is left alone."""
 

@@ -1,6 +1,8 @@
 -- The schema as one would explain it. The migrations make exactly this; a test compares the two.
 -- Every stage's row is its own queue item: `run_after` says from when it may be claimed, `lease_token` and
 -- `lease_until` say who holds it and until when, and every write of a worker is guarded by its token.
+-- Whoever locks rows of several tables in one transaction does so in this order, and by id within a table:
+-- docker_images, builds, products, rollouts.
 
 -- ---------------------------------------------------------------- repositories: how tags become images
 
@@ -103,6 +105,7 @@ create unique index builds_one_building_per_image on builds (image_id) where sta
 create index builds_to_claim on builds (id) where state = 'pending';
 create index builds_by_image on builds (image_id, id);
 create index builds_by_delivery on builds (delivery_id);
+create index builds_by_repository on builds (repository_id);
 
 alter table docker_images add foreign key (latest_build_id) references builds (id);
 alter table docker_images add foreign key (live_build_id) references builds (id);
@@ -147,9 +150,10 @@ create table products (
   replicas        int not null default 1 check (replicas between 1 and 1000),
   image_id        bigint references docker_images,
   track           text,
-  env_sealed      text not null,                                 -- sealed JSON object; the product's slug is its context
+  env_sealed      jsonb not null default '{}',                   -- name -> sealed value
   healthcheck     jsonb,
-  status          product_status not null default 'stopped',
+  wanted          boolean not null default false,                -- whether it shall run: what people and pins go by
+  status          product_status not null default 'stopped',     -- whether it does
   service_id      text,
   live_rollout_id bigint,                                        -- the rollout that describes what runs; null: nothing does
   created_at      timestamptz not null default now(),
@@ -169,7 +173,7 @@ create type rollout_state as enum (
   'failed',       -- applying | converging -> failed: and nothing earlier could be kept running
   'rolled_back',  -- applying | converging -> rolled_back: it failed, and what ran before runs
   'superseded',   -- pending | applying | converging -> superseded: a newer rollout of the product took over
-  'cancelled'     -- pending -> cancelled
+  'cancelled'     -- pending -> cancelled: nothing does this yet
 );
 
 create type rollout_kind as enum ('deploy', 'stop');
@@ -184,17 +188,19 @@ create table rollouts (
   image_id       bigint references docker_images on delete set null,
   build_id       bigint references builds on delete set null,
   image          text not null,                                  -- exact
-  env_sealed     text not null,
+  env_sealed     jsonb not null,
   port           int not null,
   container_port int,
   publish_mode   publish_mode not null,
   replicas       int not null,
   healthcheck    jsonb,
   run_after      timestamptz not null default now(),
+  attempt        int not null default 0,                         -- how often it was claimed
   lease_token    uuid,
   lease_until    timestamptz,
   worker         text,
   service_id     text,
+  tasks_before   text[] not null default '{}',                   -- tasks of earlier lives: their deaths are not its own
   applied_at     timestamptz,
   deadline_at    timestamptz,
   steady_since   timestamptz,                                    -- since when exactly `steady_tasks` all run
@@ -212,8 +218,20 @@ create table rollouts (
 create unique index rollouts_one_active_per_product on rollouts (product_id) where state in ('pending', 'applying', 'converging');
 create index rollouts_to_claim on rollouts (id) where state in ('pending', 'applying', 'converging');
 create index rollouts_by_product on rollouts (product_id, id);
+create index rollouts_by_image on rollouts (image_id);
+create index rollouts_by_build on rollouts (build_id);
 
 alter table products add foreign key (live_rollout_id) references rollouts (id) on delete set null;
+
+-- A rollout with what it needs to know of its product, and where the product's image came from.
+create view rollout_overview as
+  select r.*, p.slug, p.name as product_name, p.live_rollout_id, b.commit_sha, d.guid as delivery_guid,
+         i.name as image_name, i.tag as image_tag, i.github_repo
+    from rollouts r
+    join products p on p.id = r.product_id
+    left join builds b on b.id = r.build_id
+    left join deliveries d on d.id = b.delivery_id
+    left join docker_images i on i.id = r.image_id;
 
 -- ---------------------------------------------------------------- notices: what people are told
 

@@ -15,6 +15,7 @@ from app.products import store as products
 from app.products.model import ProductFields, ProductId, ProductStatus
 from app.repositories.recipe import Recipe
 from app.rollouts import store as rollouts
+from app.rollouts.frozen import seal_value
 from app.rollouts.model import Rollout, RolloutId, RolloutKind, RolloutReason
 from app.sealing import Vault
 
@@ -53,6 +54,7 @@ async def succeed(pool: Pool, claimed: ClaimedBuild, *, digest: str | None = Non
     """End a claimed build well; the rollouts that follow from it."""
     made = digest or f"sha256:{next(NUMBERS):064x}"
     async with transaction(pool) as conn:
+        await builds.lock_image(conn, claimed.image_id)
         image_id = await builds.succeed(
             conn, claimed.lease, image_ref="bre:x", exact_ref=made, digest=made, size_bytes=1
         )
@@ -68,25 +70,34 @@ async def built_image(pool: Pool, *, name: str = "bre", tag: str | None = None) 
 
 
 async def product(
-    pool: Pool, image_id: int, *, status: ProductStatus = ProductStatus.STOPPED, track: str | None = None
+    pool: Pool,
+    image_id: int,
+    *,
+    wanted: bool = False,
+    status: ProductStatus = ProductStatus.STOPPED,
+    track: str | None = None,
 ) -> ProductId:
     number = next(NUMBERS)
-    fields = ProductFields(
-        f"Product {number}", 9000 + number, None, PublishMode.HOST, 1, image_id, track, {"CUSTOMER": "x"}, None
-    )
+    slug = f"product-{number}"
+    env = {"CUSTOMER": seal_value(VAULT, slug, "CUSTOMER", "x")}
+    fields = ProductFields(f"Product {number}", 9000 + number, None, PublishMode.HOST, 1, image_id, track, env, None)
     async with transaction(pool) as conn:
-        return await products.insert(conn, VAULT, slug=f"product-{number}", fields=fields, status=status)
+        product_id = await products.insert(conn, slug=slug, fields=fields, status=status)
+        await conn.execute("update products set wanted = $2 where id = $1", product_id, wanted)
+    return product_id
 
 
-async def queue_rollout(pool: Pool, product_id: int) -> RolloutId:
+async def queue_rollout(pool: Pool, product_id: int, kind: RolloutKind = RolloutKind.DEPLOY) -> RolloutId:
+    reason = RolloutReason.START if kind is RolloutKind.DEPLOY else RolloutReason.STOP
     async with transaction(pool) as conn:
-        [rollout_id] = await rollouts.enqueue(conn, [product_id], kind=RolloutKind.DEPLOY, reason=RolloutReason.START)
+        await products.lock(conn, product_id)
+        [rollout_id] = await rollouts.enqueue(conn, [product_id], kind=kind, reason=reason)
     return rollout_id
 
 
 async def claim_rollout(pool: Pool) -> tuple[Lease, Rollout] | None:
     async with transaction(pool) as conn:
-        return await rollouts.claim(conn, token=uuid4(), lease_s=30, worker="tests", timeout_s=60)
+        return await rollouts.claim(conn, token=uuid4(), lease_s=30, worker="tests", timeout_s=600)
 
 
 async def expire(pool: Pool, table: str, row_id: int) -> None:

@@ -48,7 +48,7 @@ async def create_image(request: Request) -> Response:
     """201 the image, pending; 404 when GitHub knows no such repository or tag, 409 when ``name:tag`` exists."""
     wanted = await json_body(request, ImageIn)
     services = services_of(request)
-    commit = wanted.commit_sha or (await services.github.resolve_commit(wanted.repo, wanted.tag)).sha
+    found = await services.github.resolve_commit(wanted.repo, wanted.tag)
     name = wanted.image_name or default_image_name(wanted.repo)
     async with transaction(services.pool) as conn:
         ref = f"refs/tags/{wanted.tag}"
@@ -62,7 +62,7 @@ async def create_image(request: Request) -> Response:
             conn,
             image_id,
             cause=Cause.API,
-            commit=commit,
+            commit=wanted.commit_sha or found.sha,
             recipe=registration.recipe if registration else Recipe(),
             repository_id=registration.id if registration else None,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 from starlette.responses import JSONResponse
@@ -22,8 +22,9 @@ from app.problems import field_problem
 from app.products import store
 from app.products.model import Product, ProductFields, ProductStatus, needs_rollout
 from app.rollouts import store as rollouts
+from app.rollouts.frozen import open_value, seal_value
 from app.rollouts.model import RolloutKind, RolloutReason
-from app.sealing import merge_masked
+from app.sealing import MASK, SealBroken, merge_masked
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -35,6 +36,10 @@ if TYPE_CHECKING:
     from app.builds.model import Image
     from app.postgres.pool import Connection
     from app.rollouts.model import RolloutId
+    from app.sealing import Vault
+
+
+CONFLICT: Final = HTTPStatus.CONFLICT
 
 
 async def create_product(request: Request) -> Response:
@@ -49,26 +54,27 @@ async def create_product(request: Request) -> Response:
         replicas=wanted.replicas,
         image_id=wanted.image_id,
         track=wanted.track,
-        env=new_env({}, wanted.env_vars),
+        env=sealed_env(services.vault, wanted.slug, {}, wanted.env_vars),
         healthcheck=wanted.healthcheck.value() if wanted.healthcheck else None,
     )
+    refuse_rule_without_pin(fields)
     async with _unique(wanted.slug, wanted.port), transaction(services.pool) as conn:
-        image = await _pinned(conn, fields)
+        image = await _locked_image(conn, wanted.image_id)
         if wanted.when_built and image is None:
             raise field_problem("when_built", "needs an image_id to wait for")
         waits = wanted.when_built and image is not None and image.live_build_id is None
         if not waits:
             _refuse_unbuilt(image)
         status = ProductStatus.AWAITING_IMAGE if waits else ProductStatus.STOPPED
-        product_id = await store.insert(conn, services.vault, slug=wanted.slug, fields=fields, status=status)
-        product = await _product(conn, services, product_id)
+        product_id = await store.insert(conn, slug=wanted.slug, fields=fields, status=status)
+        product = await _product(conn, product_id)
     return _shown(services, product, HTTPStatus.CREATED, {"Location": f"/api/v1/products/{product.id}"})
 
 
 async def list_products(request: Request) -> Response:
     services = services_of(request)
     async with transaction(services.pool) as conn:
-        found = await store.list_all(conn, services.vault)
+        found = await store.list_all(conn)
     default = services.settings.tagship_default_image
     return JSONResponse(dump_all([ProductOut.of(product, default) for product in found]))
 
@@ -76,29 +82,34 @@ async def list_products(request: Request) -> Response:
 async def read_product(request: Request) -> Response:
     services = services_of(request)
     async with transaction(services.pool) as conn:
-        product = await _product(conn, services, path_id(request, "product"))
+        product = await _product(conn, path_id(request, "product"))
     return _shown(services, product)
 
 
 async def change_product(request: Request) -> Response:
-    """200 the product; a started one whose image, env, port or replicas changed rolls out."""
+    """200 the product; one that shall run rolls out when its image, env, port, replicas or health check changed."""
     patch = await json_body(request, ProductPatch)
     product_id = path_id(request, "product")
     services = services_of(request)
     async with transaction(services.pool) as conn:
-        seen = await _product(conn, services, product_id)
-    unpinned = await _unpinned_image(services, changed(seen.fields, patch).image_id) if seen.status.started else None
+        seen = await _product(conn, product_id)
+    unpinned = await _unpinned_image(services, changed(services.vault, seen, patch).image_id) if seen.wanted else None
     async with _unique(None, patch.port), transaction(services.pool) as conn:
-        before = await _locked(conn, services, product_id)
-        after = changed(before.fields, patch)
-        image = await _pinned(conn, after)
-        if after.image_id != before.fields.image_id:
+        # The image before the product, as everywhere: a build that ends meanwhile locks them in that order.
+        image = await _locked_image(conn, patch.image_id)
+        before = await _locked(conn, product_id)
+        after = changed(services.vault, before, patch)
+        refuse_rule_without_pin(after)
+        if image is not None and after.image_id != before.fields.image_id:
             _refuse_unbuilt(image)
-        await store.update(conn, services.vault, before, after)
-        starts = before.status is ProductStatus.AWAITING_IMAGE and image is not None and image.live_build_id is not None
-        if starts or needs_rollout(before.status, before.fields, after):
-            await _roll_out(conn, product_id, kind=RolloutKind.DEPLOY, reason=RolloutReason.CHANGED, unpinned=unpinned)
-        product = await _product(conn, services, product_id)
+        waits = before.status is ProductStatus.AWAITING_IMAGE
+        if waits and after.image_id is None:
+            raise field_problem("image_id", "cannot be taken away while the product waits for it", status=CONFLICT)
+        await store.update(conn, before, after)
+        starts = waits and image is not None and image.live_build_id is not None
+        if starts or (before.wanted and needs_rollout(before.fields, after)):
+            await _roll_out(conn, product_id, RolloutReason.CHANGED, after, unpinned)
+        product = await _product(conn, product_id)
     return _shown(services, product)
 
 
@@ -118,13 +129,13 @@ async def stop_product(request: Request) -> Response:
     product_id = path_id(request, "product")
     await _need_swarm(services)
     async with transaction(services.pool) as conn:
-        await _locked(conn, services, product_id)
-        rollout_id = await _roll_out(
+        await _locked(conn, product_id)
+        [rollout_id] = await rollouts.enqueue(
             conn,
-            product_id,
+            [product_id],
             kind=RolloutKind.STOP,
             reason=RolloutReason.STOP,
-            unpinned=services.settings.tagship_default_image,
+            unpinned_image=services.settings.tagship_default_image,
         )
     return await accepted(services, rollout_id, asked.wait)
 
@@ -134,7 +145,7 @@ async def list_rollouts(request: Request) -> Response:
     asked, services = query(request, PageQuery), services_of(request)
     product_id = path_id(request, "product")
     async with transaction(services.pool) as conn:
-        await _product(conn, services, product_id)
+        await _product(conn, product_id)
         found = await rollouts.of_product(conn, product_id, before=asked.before, limit=asked.limit)
     return page(request, [RolloutOut.of(one) for one in found], asked.limit, found[-1].id if found else None)
 
@@ -144,20 +155,26 @@ async def _deploy(request: Request, reason: RolloutReason) -> Response:
     product_id = path_id(request, "product")
     await _need_swarm(services)
     async with transaction(services.pool) as conn:
-        seen = await _product(conn, services, product_id)
+        seen = await _product(conn, product_id)
     unpinned = await _unpinned_image(services, seen.fields.image_id)
     async with transaction(services.pool) as conn:
-        product = await _locked(conn, services, product_id)
-        _refuse_unbuilt(await _pinned(conn, product.fields))
-        rollout_id = await _roll_out(conn, product_id, kind=RolloutKind.DEPLOY, reason=reason, unpinned=unpinned)
+        product = await _locked(conn, product_id)
+        if product.fields.image_id is not None:
+            # Not locked: a build that ends meanwhile waits for the product and then rolls it out again.
+            _refuse_unbuilt(await builds.read_image(conn, product.fields.image_id))
+        rollout_id = await _roll_out(conn, product_id, reason, product.fields, unpinned)
     return await accepted(services, rollout_id, asked.wait)
 
 
 async def _roll_out(
-    conn: Connection, product_id: int, *, kind: RolloutKind, reason: RolloutReason, unpinned: str | None
+    conn: Connection, product_id: int, reason: RolloutReason, fields: ProductFields, unpinned: str | None
 ) -> RolloutId:
-    queued = await rollouts.enqueue(conn, [product_id], kind=kind, reason=reason, unpinned_image=unpinned)
-    return queued[0]
+    if fields.image_id is None and unpinned is None:
+        raise field_problem("image_id", "was taken away meanwhile; try again", status=CONFLICT)
+    [rollout_id] = await rollouts.enqueue(
+        conn, [product_id], kind=RolloutKind.DEPLOY, reason=reason, unpinned_image=unpinned
+    )
+    return rollout_id
 
 
 async def _unpinned_image(services: Services, image_id: int | None) -> str | None:
@@ -168,7 +185,7 @@ async def _unpinned_image(services: Services, image_id: int | None) -> str | Non
     image = await inspect_image(services.engine, name)
     if image is None:
         sentence = f"the engine has no image {name}, which a product without an image runs; build it, or set image_id"
-        raise field_problem("image_id", sentence, status=HTTPStatus.CONFLICT)
+        raise field_problem("image_id", sentence, status=CONFLICT)
     return image.id
 
 
@@ -178,42 +195,63 @@ async def _need_swarm(services: Services) -> None:
         raise SwarmUnavailable("the engine is not a manager of a swarm; run `docker swarm init` on it")
 
 
-async def _pinned(conn: Connection, fields: ProductFields) -> Image | None:
-    """The image of a pin, locked, so that a build that ends meanwhile is not missed. 404 when there is none such."""
-    if fields.image_id is None:
-        if fields.track is not None:
-            raise field_problem("track", "needs an image_id: it moves a pin along the tags of that image's name")
+def refuse_rule_without_pin(fields: ProductFields) -> None:
+    """Raise the problem of a ``track`` that has no pin to move."""
+    if fields.track is not None and fields.image_id is None:
+        raise field_problem("track", "needs an image_id: it moves a pin along the tags of that image's name")
+
+
+async def _locked_image(conn: Connection, image_id: int | None) -> Image | None:
+    """The image that a request names, locked, so that a build that ends meanwhile is not missed; 404 for a wrong
+    one.
+    """
+    if image_id is None:
         return None
-    image = await builds.lock_image(conn, fields.image_id)
+    image = await builds.lock_image(conn, image_id)
     if image is None:
-        sentence = f"there is no image {fields.image_id}"
-        raise field_problem("image_id", sentence, status=HTTPStatus.NOT_FOUND)
+        raise field_problem("image_id", f"there is no image {image_id}", status=HTTPStatus.NOT_FOUND)
     return image
 
 
 def _refuse_unbuilt(image: Image | None) -> None:
     if image is not None and image.live_build_id is None:
         sentence = f"image {image.name}:{image.tag} has not been built ({image.build_status})"
-        raise field_problem("image_id", sentence, status=HTTPStatus.CONFLICT)
+        raise field_problem("image_id", sentence, status=CONFLICT)
 
 
-def changed(before: ProductFields, patch: ProductPatch) -> ProductFields:
+def changed(vault: Vault, product: Product, patch: ProductPatch) -> ProductFields:
     """The fields after a patch: only what it names changes."""
+    before = product.fields
     given: dict[str, Any] = {name: getattr(patch, name) for name in patch.model_fields_set}
     if "env_vars" in given:
-        given["env"] = new_env(before.env, given.pop("env_vars"))
+        given["env"] = sealed_env(vault, product.slug, before.env, given.pop("env_vars"))
     if given.get("healthcheck") is not None:
         given["healthcheck"] = given["healthcheck"].value()
     kept = {name: getattr(before, name) for name in before.__slots__}
     return ProductFields(**(kept | given))
 
 
-def new_env(before: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
-    """The env after a write; the mask keeps the value that is there."""
+def sealed_env(vault: Vault, slug: str, before: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
+    """The env after a write, sealed. The mask keeps the value that is there, and a value that is the same stays as it
+    was sealed, so that writing it again is no change.
+    """
     try:
-        return merge_masked(given, before)
+        merge_masked(given, before)
     except ValueError as error:
         raise field_problem("env_vars", str(error)) from None
+    env = {}
+    for name, value in given.items():
+        old = before.get(name)
+        same = old is not None and (value == MASK or _opens_to(vault, slug, name, old, value))
+        env[name] = old if old is not None and same else seal_value(vault, slug, name, value)
+    return env
+
+
+def _opens_to(vault: Vault, slug: str, name: str, sealed: str, value: str) -> bool:
+    try:
+        return open_value(vault, slug, name, sealed) == value
+    except SealBroken:
+        return False
 
 
 @asynccontextmanager
@@ -222,20 +260,23 @@ async def _unique(slug: str | None, port: int) -> AsyncIterator[None]:
     try:
         yield
     except asyncpg.UniqueViolationError as error:
-        if "slug" in (error.constraint_name or ""):
-            raise field_problem("slug", f"{slug} is taken", status=HTTPStatus.CONFLICT) from None
-        raise field_problem("port", f"{port} is taken", status=HTTPStatus.CONFLICT) from None
+        taken = {"products_slug_key": ("slug", slug), "products_port_key": ("port", port)}.get(
+            error.constraint_name or ""
+        )
+        if taken is None:
+            raise
+        raise field_problem(taken[0], f"{taken[1]} is taken by another product", status=CONFLICT) from None
 
 
-async def _product(conn: Connection, services: Services, product_id: int) -> Product:
-    product = await store.read(conn, services.vault, product_id)
+async def _product(conn: Connection, product_id: int) -> Product:
+    product = await store.read(conn, product_id)
     if product is None:
         raise missing("product", product_id)
     return product
 
 
-async def _locked(conn: Connection, services: Services, product_id: int) -> Product:
-    product = await store.lock(conn, services.vault, product_id)
+async def _locked(conn: Connection, product_id: int) -> Product:
+    product = await store.lock(conn, product_id)
     if product is None:
         raise missing("product", product_id)
     return product

@@ -5,9 +5,11 @@ The archive is the output of ``git archive``: a gzip'd tar with one top folder a
 type, size and order is checked before anybody acts on it. Pure with respect to the program: a file object in, values
 out, no event loop.
 
-Facts about ``tarfile`` this rests on: ``next()`` takes a damaged header in mid-archive for the end (so ``frombuf`` is
-overridden), keeps every member it has seen (so ``members`` is cleared), and reads extended headers whole (so a budget
-stands between it and the archive).
+``tarfile`` interprets the headers and is trusted with nothing else. Its ``next()`` takes a damaged or missing header
+in mid-archive for the end, so the end is believed only when the bytes say so (``_check_end``); it keeps every member it
+has seen, so ``members`` is cleared; it reads extended headers whole, so a budget stands between it and the archive.
+None of its hooks are overridden: which of them it calls differs even between builds of one Python version (Debian's
+3.11.2 carries backports).
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import chain
 from typing import IO, TYPE_CHECKING, Final, Protocol, cast
 
 from app.errors import GitHubUnavailable, SourceInvalid
@@ -94,23 +97,16 @@ class ArchiveReader:
         """Yield each member with an iterator over its content; content that is not read is skipped."""
         with _damage_told():
             self._bytes.budget = self._limits.header_bytes
+            # "r:" and not "r|", which would read ahead: what was read last is what decided
             with tarfile.open(
-                fileobj=cast("IO[bytes]", self._bytes),
-                mode="r|",
-                bufsize=PIECE,
-                tarinfo=_Header,
-                encoding="utf-8",
-                errors="surrogateescape",
+                fileobj=cast("IO[bytes]", self._bytes), mode="r:", encoding="utf-8", errors="surrogateescape"
             ) as tar:
                 yield from self._walk(tar)
-            self._bytes.budget = self._limits.header_bytes
-            while self._bytes.read(PIECE):
-                pass
 
     def _walk(self, tar: tarfile.TarFile) -> Iterator[tuple[Member, Iterator[bytes]]]:
         entries = total = 0
         while True:
-            self._bytes.budget = self._limits.header_bytes + 2 * PIECE
+            self._bytes.budget = self._limits.header_bytes
             info = tar.next()
             if info is None:
                 break
@@ -119,13 +115,29 @@ class ArchiveReader:
             self._check_commit(tar)
             self._check_limits(entries, info, total)
             member = self._checked(info)
-            self._bytes.budget = info.size + 2 * PIECE
-            content = _content(tar, info) if member.kind is Kind.FILE else iter(())
+            content = self._content(info) if member.kind is Kind.FILE else iter(())
             yield member, content
             for _ in content:
                 pass
+        self._check_end()
         if not entries:
             raise SourceInvalid("the source archive is empty")
+
+    def _content(self, info: tarfile.TarInfo) -> Iterator[bytes]:
+        with _damage_told():
+            self._bytes.seek(info.offset_data)
+            self._bytes.budget = left = info.size
+            while left:
+                piece = self._bytes.read(min(left, PIECE))
+                left -= len(piece)
+                yield piece
+
+    def _check_end(self) -> None:
+        """The end is a block of zeros where a header would stand, at least one more, and nothing but zeros behind."""
+        self._bytes.budget = self._limits.header_bytes
+        ending = chain((self._bytes.latest, self._bytes.read(tarfile.BLOCKSIZE)), self._bytes.rest())
+        if any(piece.strip(b"\0") for piece in ending):
+            raise SourceInvalid("the source archive is damaged: one of its headers cannot be read")
 
     def _check_commit(self, tar: tarfile.TarFile) -> None:
         named = tar.pax_headers.get("comment")
@@ -205,44 +217,59 @@ class _TreeOrder:
             self._open.append(path)
 
 
-class _Header(tarfile.TarInfo):
-    @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Header:
-        if len(buf) != tarfile.BLOCKSIZE:
-            raise EOFError
-        if not any(buf):
-            return super().frombuf(buf, encoding, errors)  # raises what tarfile takes for the end
-        try:
-            return super().frombuf(buf, encoding, errors)
-        except tarfile.HeaderError as error:
-            raise SourceInvalid(f"the source archive is damaged: {error}") from None
-
-
 class _Unpacked:
-    """The unpacked tar as a file, which hands out no more than ``budget`` bytes and watches the compression ratio."""
+    """The unpacked tar as a file that only goes forward, gives exactly what is asked for, and only within ``budget``.
+
+    ``latest`` is what the last ``read`` gave. Raises ``EOFError`` when the archive ends before that, ``SourceInvalid``
+    beyond the budget or the compression ratio.
+    """
 
     def __init__(self, source: Source, limits: ContextLimits) -> None:
         self.budget = 0
+        self.latest = b""
         self._limits = limits
-        self._source = source
-        self._packed = self._unpacked = 0
+        self._packed = self._position = 0
         self._gzip = gzip.GzipFile(fileobj=cast("IO[bytes]", _Counted(source, self._count)), mode="rb")
 
     def _count(self, size: int) -> None:
         self._packed += size
 
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, position: int) -> None:
+        while self._position < position:
+            self.read(min(position - self._position, PIECE))
+        if self._position > position:
+            raise SourceInvalid("the source archive is damaged: a header points backwards")
+
     def read(self, size: int) -> bytes:
+        if size < 0:
+            raise SourceInvalid("the source archive is damaged: a header has a negative size")
+        if size > self.budget:
+            raise SourceInvalid(f"a header of the source archive has more than {self._limits.header_bytes} bytes")
+        self.latest = self._up_to(size)
+        if len(self.latest) < size:
+            raise EOFError
+        return self.latest
+
+    def rest(self) -> Iterator[bytes]:
+        """Everything up to the end of the compressed stream, whose checksum is thereby checked."""
+        while piece := self._up_to(PIECE):
+            if self.budget < 0:
+                raise SourceInvalid("the source archive goes on behind its end")
+            yield piece
+
+    def _up_to(self, size: int) -> bytes:
         try:
             piece = self._gzip.read(size)
         except gzip.BadGzipFile:
             if self._packed < len(GZIP_MAGIC):
                 raise EOFError from None
             raise
-        self._unpacked += len(piece)
+        self._position += len(piece)
         self.budget -= len(piece)
-        if self.budget < -PIECE:
-            raise SourceInvalid(f"a header of the source archive has more than {self._limits.header_bytes} bytes")
-        if self._unpacked > max(self._limits.ratio_after_bytes, self._packed * self._limits.ratio):
+        if self._position > max(self._limits.ratio_after_bytes, self._packed * self._limits.ratio):
             raise SourceInvalid(f"the source archive unpacks to more than {self._limits.ratio} times its size")
         return piece
 
@@ -259,14 +286,6 @@ class _Counted:
             left -= len(piece)
         self._count(size - left)
         return b"".join(pieces)
-
-
-def _content(tar: tarfile.TarFile, info: tarfile.TarInfo) -> Iterator[bytes]:
-    file = tar.extractfile(info)
-    assert file is not None, "a regular file has content"
-    with file, _damage_told():
-        while piece := file.read(PIECE):
-            yield piece
 
 
 def _kind(info: tarfile.TarInfo) -> Kind:
@@ -288,10 +307,6 @@ def _damage_told() -> Iterator[None]:
         yield
     except EOFError:
         raise GitHubUnavailable("the source archive from GitHub ended early") from None
-    except tarfile.ReadError as error:
-        if "unexpected end of data" in str(error):
-            raise GitHubUnavailable("the source archive from GitHub ended early") from None
-        raise SourceInvalid(f"the source archive is damaged: {error}") from None
     except (tarfile.TarError, gzip.BadGzipFile, zlib.error, ValueError, OverflowError, RecursionError) as error:
         raise SourceInvalid(f"the source archive is damaged: {error}") from None
 

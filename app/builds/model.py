@@ -87,8 +87,10 @@ class Build:
 
 @dataclass(frozen=True, slots=True)
 class ClaimedBuild:
-    """A build that this worker holds the lease of; ``last_seq`` is the last piece of log that earlier attempts
-    wrote.
+    """A build that this worker holds the lease of.
+
+    ``last_seq`` is the last piece of log that earlier attempts wrote. ``tag_moved``: a delivery asked for it, and the
+    image has been built from another commit, so only GitHub knows which is newer: deliveries may overtake each other.
     """
 
     lease: Lease
@@ -101,6 +103,7 @@ class ClaimedBuild:
     attempt: int
     delivery_guid: str | None
     last_seq: int
+    tag_moved: bool
 
     @property
     def id(self) -> BuildId:

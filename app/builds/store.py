@@ -72,8 +72,7 @@ async def enqueue(
     }
     build_id = await conn.fetchval(SQL.insert_build, image_id, repository_id, delivery_id, cause, commit, frozen)
     await conn.execute(SQL.set_latest_build, image_id, build_id)
-    await conn.execute(SQL.replace_pending, image_id, build_id)
-    await conn.execute(SQL.ask_to_cancel_others, image_id, build_id)
+    await conn.execute(SQL.give_way, image_id, build_id)
     await wake(conn, TOPIC)
     return BuildId(build_id)
 
@@ -96,6 +95,7 @@ async def claim(conn: Connection, *, token: UUID, lease_s: float, worker: str) -
         attempt=row["attempt"],
         delivery_guid=row["delivery_guid"],
         last_seq=row["last_seq"],
+        tag_moved=row["tag_moved"],
     )
 
 
@@ -148,11 +148,12 @@ async def fail(conn: Connection, lease: Lease, error: str) -> bool:
     return failed
 
 
-async def cancelled(conn: Connection, lease: Lease, reason: str) -> bool:
-    """building -> cancelled; False when the lease was lost."""
-    done = await conn.fetchval(SQL.cancel_building, lease.row_id, lease.token, reason) is not None
-    await wake(conn, log_topic(lease.row_id))
-    await wake(conn, TOPIC)
+async def cancel_if_wanted(conn: Connection, lease: Lease, reason: str) -> bool:
+    """building -> cancelled if somebody asked for that; False when nobody did, or the lease was lost."""
+    done = await conn.fetchval(SQL.cancel_if_wanted, lease.row_id, lease.token, reason) is not None
+    if done:
+        await wake(conn, log_topic(lease.row_id))
+        await wake(conn, TOPIC)
     return done
 
 
@@ -162,18 +163,16 @@ async def retry(conn: Connection, lease: Lease, wait_s: float) -> bool:
 
 
 async def hand_back(conn: Connection, lease: Lease) -> bool:
-    """building -> pending because this worker stops."""
+    """building -> pending because this worker stops; False when the lease was lost, or all is done."""
     back = await conn.fetchval(SQL.hand_back_build, lease.row_id, lease.token) is not None
     await wake(conn, TOPIC)
     return back
 
 
-async def expired(conn: Connection) -> list[tuple[Lease, int, bool]]:
-    """Builds whose workers were lost, locked, as ``(lease, attempt, cancel wanted)``."""
-    return [
-        (Lease(STAGE, row["id"], row["lease_token"], 0), row["attempt"], row["cancel_wanted"])
-        for row in await conn.fetch(SQL.expired_builds)
-    ]
+async def expired(conn: Connection) -> list[tuple[Lease, int]]:
+    """Builds whose workers were lost, locked, as ``(lease, attempt)``."""
+    rows = await conn.fetch(SQL.expired_builds)
+    return [(Lease(STAGE, row["id"], row["lease_token"], 0), row["attempt"]) for row in rows]
 
 
 async def cancel(conn: Connection, build_id: int) -> bool:

@@ -26,7 +26,7 @@ from app.builds.stream import BuildContext, open_context
 from app.engine.build import stream_build
 from app.engine.image import inspect_image
 from app.engine.shape import Builder, BuildRequest, ImageMade, LogText
-from app.errors import AppError, BuildFailed, EngineUnavailable, GitHubRateLimited, LeaseLost
+from app.errors import AppError, BuildFailed, EngineUnavailable, GitHubNotFound, GitHubRateLimited, LeaseLost
 from app.notices import store as notices
 from app.notices.model import NoticeEvent
 from app.postgres.pool import transaction
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+CANCELLED: Final = "cancelled while it was being built"
 TAIL_PIECES: Final = 4
 TAIL_LINES: Final = 12
 FIRST_RETRY_S: Final = 2.0
@@ -85,12 +86,9 @@ class BuildStage:
     async def recover(self) -> None:
         """Settle the builds of lost workers: cancelled if that was wanted, else another attempt, else failed."""
         async with transaction(self._pool) as conn:
-            for lease, attempt, cancel_wanted in await store.expired(conn):
+            for lease, attempt in await store.expired(conn):
                 log.warning("worker_lost", build_id=lease.row_id, attempt=attempt)
-                if cancel_wanted:
-                    await store.cancelled(conn, lease, "cancelled; its worker was lost before it could say so")
-                else:
-                    await self._after_fault(conn, lease, attempt, "its worker was lost")
+                await self._after_fault(conn, lease, attempt, "its worker was lost")
 
     async def claim(self) -> ClaimedBuild | None:
         """Claim a build, if the engine answers: a build that cannot begin must not use up its attempts."""
@@ -118,13 +116,16 @@ class BuildStage:
 
     async def hand_back(self, job: ClaimedBuild) -> None:
         async with transaction(self._pool) as conn:
-            await store.hand_back(conn, job.lease)
-        log.info("build_handed_back")
+            cancelled = await store.cancel_if_wanted(conn, job.lease, CANCELLED)
+            handed_back = not cancelled and await store.hand_back(conn, job.lease)
+        if cancelled or handed_back:
+            log.info("build_cancelled" if cancelled else "build_handed_back")
 
     async def cancel(self, job: ClaimedBuild) -> None:
         async with transaction(self._pool) as conn:
-            await store.cancelled(conn, job.lease, "cancelled while it was being built")
-        log.info("build_cancelled")
+            cancelled = await store.cancel_if_wanted(conn, job.lease, CANCELLED)
+        if cancelled:
+            log.info("build_cancelled")
 
     async def crash(self, job: ClaimedBuild, error: Exception) -> None:
         sentence = str(error) if isinstance(error, AppError) else f"an internal error ({type(error).__name__})"
@@ -146,7 +147,7 @@ class BuildStage:
 
     async def _make(self, job: ClaimedBuild, lines: Journal) -> Made:
         info = await self._engine.describe()
-        commit = job.commit_sha or await self._look_up_commit(job)
+        commit = await self._commit_of(job)
         if job.attempt > 1:
             await lines.write(f"\n--- attempt {job.attempt} of {MOST_ATTEMPTS} ---\n")
         await lines.write(f"{job.name}:{job.tag} from {job.repo} at commit {commit}\n")
@@ -174,12 +175,20 @@ class BuildStage:
             )
         return Made(image_reference(job.name, job.tag), exact_ref=image_id, digest=image_id, size_bytes=image.size)
 
-    async def _look_up_commit(self, job: ClaimedBuild) -> str:
-        found = await self._github.resolve_commit(job.repo, job.tag)
+    async def _commit_of(self, job: ClaimedBuild) -> str:
+        """The commit to build: the delivery's, unless it named none or the tag has been somewhere else as well."""
+        if job.commit_sha is not None and not job.tag_moved:
+            return job.commit_sha
+        try:
+            found = (await self._github.resolve_commit(job.repo, job.tag)).sha
+        except GitHubNotFound:
+            if job.commit_sha is None:
+                raise
+            return job.commit_sha
         async with transaction(self._pool) as conn:
-            if not await store.set_commit(conn, job.lease, found.sha):
+            if not await store.set_commit(conn, job.lease, found):
                 raise LeaseLost(job.lease.stage, job.id)
-        return found.sha
+        return found
 
     def _request(self, job: ClaimedBuild, commit: str, builder: Builder, context: BuildContext) -> BuildRequest:
         return BuildRequest(
@@ -205,6 +214,7 @@ class BuildStage:
 
     async def _settle_success(self, job: ClaimedBuild, made: Made) -> None:
         async with transaction(self._pool) as conn:
+            await store.lock_image(conn, job.image_id)
             image_id = await store.succeed(
                 conn,
                 job.lease,
@@ -214,7 +224,8 @@ class BuildStage:
                 size_bytes=made.size_bytes,
             )
             if image_id is None:
-                raise LeaseLost(job.lease.stage, job.id)
+                await self._cancelled_or_lost(conn, job.lease)
+                return
             rollouts = []
             if await store.set_live(conn, image_id, job.id):
                 rollouts = await products.follow_build(conn, image_id, job.name, job.tag)
@@ -234,6 +245,9 @@ class BuildStage:
         self, conn: Connection, lease: Lease, attempt: int, sentence: str, asked_s: float | None = None
     ) -> None:
         """Give the build another attempt after a passing fault, or fail it when it has had them all."""
+        if await store.cancel_if_wanted(conn, lease, CANCELLED):
+            log.info("build_cancelled", build_id=lease.row_id)
+            return
         match next_attempt(
             attempt, most=MOST_ATTEMPTS, first_s=FIRST_RETRY_S, longest_s=LONGEST_RETRY_S, asked_s=asked_s
         ):
@@ -242,6 +256,12 @@ class BuildStage:
                     log.warning("build_retried", build_id=lease.row_id, wait_s=seconds, reason=sentence)
             case GiveUp():
                 await self._fail(conn, lease, f"{sentence}; {MOST_ATTEMPTS} attempts were made")
+
+    async def _cancelled_or_lost(self, conn: Connection, lease: Lease) -> None:
+        """The image was made, and is not wanted any more: somebody cancelled in the last moment, or took the lease."""
+        if not await store.cancel_if_wanted(conn, lease, CANCELLED):
+            raise LeaseLost(lease.stage, lease.row_id)
+        log.info("build_cancelled", build_id=lease.row_id)
 
     async def _fail(self, conn: Connection, lease: Lease, sentence: str) -> None:
         if not await store.fail(conn, lease, sentence):

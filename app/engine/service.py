@@ -56,7 +56,7 @@ async def apply_service(
     """Make the service be as ``target`` says and return its ID; an applied rollout is not applied again.
 
     ``target.labels`` must hold ``tagship.product`` and ``tagship.rollout`` (an integer). When somebody else changes the
-    service meanwhile, it is read again and ``still_ours`` is asked before each further try. ``replaces`` opens the way
+    service meanwhile, it is read again; ``still_ours`` is asked before every change. ``replaces`` opens the way
     back: the target goes over that rollout too, and over any before it, although they are newer.
 
     Raises ``ServiceNotOurs``, ``RolloutOvertaken``, ``EngineRefused`` (a port is taken, the spec is not accepted) or
@@ -64,17 +64,15 @@ async def apply_service(
     """
     for attempt in range(MOST_TRIES):
         service = await _find(engine, target.name)
-        if service is None:
-            service_id = await _create(engine, target)
-        elif _is_applied(service["Spec"], target, replaces):
+        if service is not None and _is_applied(service["Spec"], target, replaces):
             return str(service["ID"])
-        else:
-            service_id = await _update(engine, service, target)
-        if service_id is not None:
-            return service_id
-        await asyncio.sleep(min(LONGEST_WAIT_S, FIRST_WAIT_S * 2**attempt))
+        # Asked after the version was read, so that whoever takes over meanwhile changes a version that we do not name.
         if not await still_ours():
             raise RolloutOvertaken(f"the rollout of {target.name} is no longer ours; its service was left as it is")
+        made = await (_create(engine, target) if service is None else _update(engine, service, target))
+        if made is not None:
+            return made
+        await asyncio.sleep(min(LONGEST_WAIT_S, FIRST_WAIT_S * 2**attempt))
     raise EngineUnavailable(f"the service {target.name} kept changing under {MOST_TRIES} tries to update it")
 
 

@@ -28,15 +28,12 @@ class ProductStatus(StrEnum):
     RUNNING = "running"
     FAILED = "failed"
 
-    @property
-    def started(self) -> bool:
-        """Whether somebody wants it to run now, so that a change of it must reach the swarm."""
-        return self in {ProductStatus.DEPLOYING, ProductStatus.RUNNING, ProductStatus.FAILED}
-
 
 @dataclass(frozen=True, slots=True)
 class ProductFields:
-    """What people may write of a product, apart from its slug."""
+    """What people may write of a product, apart from its slug. ``env`` holds sealed values, which no other product
+    opens.
+    """
 
     name: str
     port: int
@@ -51,25 +48,25 @@ class ProductFields:
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """A product as stored. ``image_name`` is the pinned ``name:tag`` or None; ``env`` holds the real values."""
+    """A product as stored. ``image_name`` is the pinned ``name:tag`` or None; ``wanted`` says whether it shall run,
+    ``status`` whether it does.
+    """
 
     id: ProductId
     slug: str
     fields: ProductFields
     image_name: str | None
     live_build_id: int | None
+    wanted: bool
     status: ProductStatus
     service_id: str | None
     created_at: datetime
     updated_at: datetime
 
 
-def needs_rollout(status: ProductStatus, before: ProductFields, after: ProductFields) -> bool:
-    """Whether a change of a product must reach the swarm: a started product whose running part changed."""
+def needs_rollout(before: ProductFields, after: ProductFields) -> bool:
+    """Whether a change of a product that shall run must reach the swarm: only its name and its rule do not."""
     cosmetic = {"name", "track"}
-    changed = {
-        name
-        for name in ProductFields.__slots__
-        if name not in cosmetic and getattr(before, name) != getattr(after, name)
-    }
-    return status.started and bool(changed)
+    return any(
+        getattr(before, name) != getattr(after, name) for name in ProductFields.__slots__ if name not in cosmetic
+    )

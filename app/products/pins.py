@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Final
 
 from nodesemver import gt, make_range, satisfies
 
-from app.products.model import ProductStatus
-
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -28,10 +26,13 @@ VERSION: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Follower:
-    """A product that might move: pinned to the image itself, or tracking its name; ``pinned_tag`` is today's."""
+    """A product that might move: pinned to the image itself, or tracking its name; ``pinned_tag`` is today's.
+
+    ``runs`` says whether it shall run, or waits for its image in order to.
+    """
 
     product_id: int
-    status: ProductStatus
+    runs: bool
     image_id: int
     pinned_tag: str
     track: str | None
@@ -52,22 +53,24 @@ def moves(followers: Iterable[Follower], image_id: int, tag: str) -> Moves:
     """
     pins, moved, built = [], [], []
     for follower in followers:
-        wants_to_run = follower.status is not ProductStatus.STOPPED
         if follower.image_id == image_id:
-            built += [follower.product_id] * wants_to_run
-        elif follower.track is not None and advances(follower.track, follower.pinned_tag, tag):
+            built += [follower.product_id] * follower.runs
+        elif follower.track is not None and advances(
+            follower.track, follower.pinned_tag, tag, made_later=image_id > follower.image_id
+        ):
             pins.append(follower.product_id)
-            moved += [follower.product_id] * wants_to_run
+            moved += [follower.product_id] * follower.runs
     return Moves(tuple(pins), tuple(moved), tuple(built))
 
 
-def advances(track: str, pinned_tag: str, tag: str) -> bool:
-    """Whether the rule ``track`` moves a pin from ``pinned_tag`` to ``tag``.
+def advances(track: str, pinned_tag: str, tag: str, *, made_later: bool = True) -> bool:
+    """Whether the rule ``track`` moves a pin from ``pinned_tag`` to ``tag``; ``made_later`` decides between tags that
+    are not both versions.
 
     >>> advances("^1.2", "v1.2.0", "v1.3.0"), advances("^1.2", "v1.3.0", "v1.2.9"), advances("^1", "v1.0.0",
     "v1.1.0-rc.1") (True, False, False)
     """
-    return matches(track, tag) and newer(tag, pinned_tag)
+    return matches(track, tag) and newer(tag, pinned_tag, made_later=made_later)
 
 
 def matches(track: str, tag: str) -> bool:
@@ -79,10 +82,12 @@ def matches(track: str, tag: str) -> bool:
     return fnmatchcase(tag, track) and (not prerelease or "-" in track)
 
 
-def newer(tag: str, than: str) -> bool:
-    """Whether a tag is a higher version than another; tags that are not versions are never newer or older."""
+def newer(tag: str, than: str, *, made_later: bool) -> bool:
+    """Whether a tag is newer than another: by version where both spell one, else by which image was made later."""
     version, other = version_of(tag), version_of(than)
-    return version is not None and other is not None and bool(gt(version, other, loose=True))
+    if version is None or other is None:
+        return made_later
+    return bool(gt(version, other, loose=True))
 
 
 def version_of(tag: str) -> str | None:

@@ -3,6 +3,10 @@
 Polling is the truth and a wake-up only a hint, so a lost NOTIFY costs at most one poll interval. Each job runs as its
 own task beside a heartbeat that renews its lease; when the lease is lost, the job is cancelled and whatever it still
 tries to write is fenced off by its token.
+
+A job that must end early (the process stops, the lease is lost, a person cancels) has ``STOP_S`` for all of this: a
+settling that is under way ends by itself, what runs is cancelled and cleans up. Then its row is settled, whether the
+job has ended or not. Together that stays below ten seconds.
 """
 
 from __future__ import annotations
@@ -17,24 +21,38 @@ from app.errors import AppError, LeaseLost
 from app.queue.lease import Beat, JobT, Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Awaitable, Coroutine
 
 log = structlog.get_logger(__name__)
 
 POLL_S: Final = 2.0
 BEAT_S: Final = 1.0
-HANDBACK_S: Final = 5.0
+SETTLE_S: Final = 3.0
+STOP_S: Final = 6.0
+HANDBACK_S: Final = 2.0
 
 
 class Loop(Generic[JobT]):
-    """Runs one stage until it is told to stop. ``turned_at`` is the loop's clock at its last turn, for readiness
-    checks.
+    """Runs one stage until it is told to stop. ``turned_at`` is the event loop's clock at the last turn (at first: when
+    the loop was made), for readiness checks. Make it inside a running event loop.
+
+    ``beat_s`` is the time between two renewals, ``settle_s`` what a settling gets that is under way when the job must
+    end early, and ``stop_s`` what the job gets in all.
     """
 
-    def __init__(self, stage: Stage[JobT], wake: asyncio.Event, *, poll_s: float = POLL_S) -> None:
+    def __init__(
+        self,
+        stage: Stage[JobT],
+        wake: asyncio.Event,
+        *,
+        poll_s: float = POLL_S,
+        beat_s: float = BEAT_S,
+        settle_s: float = SETTLE_S,
+        stop_s: float = STOP_S,
+    ) -> None:
         self.stage = stage
-        self.poll_s = poll_s
-        self.turned_at = 0.0
+        self.turned_at = asyncio.get_running_loop().time()
+        self._poll_s, self._beat_s, self._settle_s, self._stop_s = poll_s, beat_s, settle_s, stop_s
         self._wake = wake
         self._stopping = asyncio.Event()
         self._running: set[asyncio.Task[None]] = set()
@@ -45,15 +63,14 @@ class Loop(Generic[JobT]):
         self._wake.set()
 
     async def run(self) -> None:
-        """Work until ``stop`` is called, then until every running job has been handed back."""
+        """Work until ``stop`` is called, then until every running job has ended or was handed back."""
         structlog.contextvars.bind_contextvars(stage=self.stage.name)
         while not self._stopping.is_set():
             self._wake.clear()
             await self.turn()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), self.poll_s)
-        while self._running:
-            await asyncio.wait(set(self._running))
+                await asyncio.wait_for(self._wake.wait(), self._poll_s)
+        await self.settled()
 
     async def turn(self) -> int:
         """Recover what lost workers left, then claim as much as there is room for; how many jobs were started.
@@ -91,35 +108,61 @@ class Loop(Generic[JobT]):
         self._wake.set()
 
     async def _supervise(self, job: JobT) -> None:
+        """Run one job to its end, or to the moment when it must end early, and leave its row as it should be."""
         structlog.contextvars.bind_contextvars(**{f"{self.stage.name}_id": job.lease.row_id})
-        runner = asyncio.create_task(self.stage.run(job))
+        if self._stopping.is_set():  # it was being claimed when the process was told to stop
+            await self._conclude(self.stage.hand_back(job))
+            return
+        settling = asyncio.Event()
+        runner = asyncio.create_task(self._perform(job, settling))
         beater = asyncio.create_task(self._beat(job))
         stopper = asyncio.create_task(self._stopping.wait())
         try:
             await asyncio.wait({runner, beater, stopper}, return_when=asyncio.FIRST_COMPLETED)
-            ended = runner.done()
-            if not ended:
-                runner.cancel()
-                await asyncio.wait({runner})
-            await self._ending(job, runner, beater.result() if beater.done() else None, ended=ended)
+            cut = not runner.done() and not await self._end_early(runner, settling)
+            await self._ending(job, runner, beater.result() if beater.done() else None, cut=cut)
         finally:
-            for task in (beater, stopper):
+            for task in (runner, beater, stopper):
                 task.cancel()
 
-    async def _ending(self, job: JobT, runner: asyncio.Task[None], beat: Beat | None, *, ended: bool) -> None:
-        """Bring the row into the state that fits how its job ended."""
-        error = None if runner.cancelled() else runner.exception()
+    async def _perform(self, job: JobT, settling: asyncio.Event) -> None:
+        settle = await self.stage.run(job)
+        settling.set()
+        if settle is not None:
+            await settle()
+
+    async def _end_early(self, runner: asyncio.Task[None], settling: asyncio.Event) -> bool:
+        """Make a running job end; whether it was settled all the same."""
+        clock = asyncio.get_running_loop().time
+        until = clock() + self._stop_s
+        if settling.is_set():
+            await asyncio.wait({runner}, timeout=self._settle_s)
+        if not runner.done():
+            runner.cancel()
+            await asyncio.wait({runner}, timeout=until - clock())
+        if not runner.done():
+            log.error("job_did_not_stop", after_s=self._stop_s)
+            return False
+        return not runner.cancelled() and runner.exception() is None
+
+    async def _ending(self, job: JobT, runner: asyncio.Task[None], beat: Beat | None, *, cut: bool) -> None:
+        """Bring the row into the state that fits how its job ended; ``cut``: it was made to end."""
+        error = _error_of(runner, cut=cut)
+        if beat is Beat.LOST or isinstance(error, LeaseLost):
+            log.warning("lease_lost")
+        elif cut:
+            if error is not None:
+                log.warning("job_stopped_badly", exc_info=error)
+            await self._conclude(self.stage.cancel(job) if beat is Beat.CANCEL else self.stage.hand_back(job))
+        elif error is not None:
+            log.error("job_crashed", exc_info=error)
+            await self._conclude(self.stage.crash(job, error))
+
+    async def _conclude(self, ending: Awaitable[None]) -> None:
+        """Perform an ending; one that fails is logged, and the row's lease runs out."""
         try:
             async with asyncio.timeout(HANDBACK_S):
-                if beat is Beat.LOST or isinstance(error, LeaseLost):
-                    log.warning("lease_lost")
-                elif error is not None and ended:
-                    log.error("job_crashed", exc_info=error)
-                    await self.stage.crash(job, error if isinstance(error, Exception) else RuntimeError(str(error)))
-                elif beat is Beat.CANCEL:
-                    await self.stage.cancel(job)
-                elif not ended:
-                    await self.stage.hand_back(job)
+                await ending
         except (AppError, TimeoutError) as failure:
             log.warning("settling_failed", reason=str(failure) or "the database did not answer in time")
         except Exception:
@@ -130,13 +173,28 @@ class Loop(Generic[JobT]):
         loop = asyncio.get_running_loop()
         held_until = loop.time() + job.lease.seconds
         while True:
-            await asyncio.sleep(min(BEAT_S, job.lease.seconds / 4))
+            await asyncio.sleep(min(self._beat_s, job.lease.seconds / 4))
+            asked_at = loop.time()
             try:
-                beat = await self.stage.renew(job)
-            except AppError:
+                async with asyncio.timeout_at(max(held_until, asked_at + self._beat_s)):
+                    beat = await self.stage.renew(job)
+            except (AppError, TimeoutError):
                 if loop.time() >= held_until:
                     return Beat.LOST
                 continue
+            except Exception:  # a bug: nobody knows whether the lease still holds, so it is taken for lost
+                log.exception("beat_crashed")
+                return Beat.LOST
             if beat is not Beat.HELD:
                 return beat
-            held_until = loop.time() + job.lease.seconds
+            held_until = asked_at + job.lease.seconds
+
+
+def _error_of(runner: asyncio.Task[None], *, cut: bool) -> Exception | None:
+    """What a job raised. One that cancelled itself, which nobody asked for, is one that crashed."""
+    if not runner.done():
+        return None
+    if runner.cancelled():
+        return None if cut else RuntimeError("the job cancelled itself")
+    error = runner.exception()
+    return error if error is None or isinstance(error, Exception) else RuntimeError(repr(error))

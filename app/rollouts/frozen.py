@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from app.engine.shape import Healthcheck
@@ -13,15 +12,23 @@ if TYPE_CHECKING:
     from app.sealing import Vault
 
 
-def seal_env(vault: Vault, slug: str, env: Mapping[str, str]) -> str:
-    """The env as it is stored: sealed, and bound to the product's slug so that it opens for no other product."""
-    return vault.seal(json.dumps(dict(env), sort_keys=True).encode(), f"product/{slug}/env")
+def seal_value(vault: Vault, slug: str, name: str, value: str) -> str:
+    """One env value as it is stored: sealed, and bound to its product and name, so that it opens nowhere else."""
+    return vault.seal(value.encode(), _context(slug, name))
 
 
-def open_env(vault: Vault, slug: str, sealed: str) -> dict[str, str]:
-    """The real env values. Raises ``SealBroken`` when the key is another one."""
-    opened: dict[str, str] = json.loads(vault.open(sealed, f"product/{slug}/env"))
-    return opened
+def open_value(vault: Vault, slug: str, name: str, sealed: str) -> str:
+    """The real value. Raises ``SealBroken`` when the key is another one."""
+    return vault.open(sealed, _context(slug, name)).decode()
+
+
+def open_env(vault: Vault, slug: str, sealed: Mapping[str, str]) -> dict[str, str]:
+    """All real values. Raises ``SealBroken`` when the key is another one."""
+    return {name: open_value(vault, slug, name, value) for name, value in sealed.items()}
+
+
+def _context(slug: str, name: str) -> str:
+    return f"product/{slug}/env/{name}"
 
 
 def healthcheck_json(healthcheck: Healthcheck | None) -> dict[str, Any] | None:

@@ -24,6 +24,7 @@ SQL: Final = load_queries("rollouts")
 
 TOPIC: Final = "rollouts"
 STAGE: Final = "rollout"
+LEAST_LEFT_S: Final = 60.0
 
 
 def state_topic(rollout_id: int) -> str:
@@ -47,9 +48,10 @@ async def enqueue(
     if not product_ids:
         return []
     ids = list(product_ids)
-    await conn.execute(SQL.supersede_rollouts, ids)
+    for row in await conn.fetch(SQL.supersede_rollouts, ids):
+        await wake(conn, state_topic(row["id"]))
     rows = await conn.fetch(SQL.enqueue_rollouts, ids, kind, reason, unpinned_image)
-    await conn.execute(SQL.products_deploying, ids)
+    await conn.execute(SQL.products_deploying, ids, kind is RolloutKind.DEPLOY)
     await wake(conn, TOPIC)
     return [RolloutId(row["id"]) for row in rows]
 
@@ -57,8 +59,11 @@ async def enqueue(
 async def claim(
     conn: Connection, *, token: UUID, lease_s: float, worker: str, timeout_s: float
 ) -> tuple[Lease, Rollout] | None:
-    """Claim the oldest rollout that waits or lost its worker; its deadline counts from its first claim."""
-    rollout_id = await conn.fetchval(SQL.claim_rollout, token, lease_s, worker, timeout_s)
+    """Claim the oldest rollout that waits or lost its worker; its deadline counts from its first claim, and is put off
+    a little when a later claim finds it close.
+    """
+    again_s = min(timeout_s, LEAST_LEFT_S)
+    rollout_id = await conn.fetchval(SQL.claim_rollout, token, lease_s, worker, timeout_s, again_s)
     if rollout_id is None:
         return None
     rollout = await read(conn, rollout_id)
@@ -67,16 +72,22 @@ async def claim(
 
 
 async def renew(conn: Connection, lease: Lease) -> Beat:
-    return Beat.LOST if await database_time(conn, lease) is None else Beat.HELD
+    held = await conn.fetchval(SQL.renew_rollout, lease.row_id, lease.token, lease.seconds)
+    return Beat.LOST if held is None else Beat.HELD
 
 
-async def database_time(conn: Connection, lease: Lease) -> datetime | None:
-    """Renew the lease and tell the database's time; None when the lease was lost."""
-    now: datetime | None = await conn.fetchval(SQL.renew_rollout, lease.row_id, lease.token, lease.seconds)
+async def time_under_lease(conn: Connection, lease: Lease) -> datetime | None:
+    """The database's time; None when the lease was lost."""
+    now: datetime | None = await conn.fetchval(SQL.time_under_lease, lease.row_id, lease.token)
     return now
 
 
-async def mark_converging(conn: Connection, lease: Lease, service_id: str) -> bool:
+async def note_tasks_before(conn: Connection, lease: Lease, tasks: Sequence[str]) -> None:
+    """Remember which tasks there are before the spec is applied for the first time."""
+    await conn.execute(SQL.note_tasks_before, lease.row_id, lease.token, list(tasks))
+
+
+async def mark_converging(conn: Connection, lease: Lease, service_id: str | None) -> bool:
     return await conn.fetchval(SQL.mark_converging, lease.row_id, lease.token, service_id) is not None
 
 
@@ -94,6 +105,7 @@ async def settle(conn: Connection, lease: Lease, state: RolloutState, *, status:
     """Make the rollout final and say what its product is now, in the caller's transaction; False when the lease was
     lost.
     """
+    await conn.execute(SQL.lock_product_of, lease.row_id)
     row = await conn.fetchrow(SQL.settle_rollout, lease.row_id, lease.token, state)
     if row is None:
         return False
@@ -123,7 +135,7 @@ async def of_product(conn: Connection, product_id: int, *, before: int | None, l
 
 
 def _rollout(row: asyncpg.Record) -> Rollout:
-    special = {"steady", "state", "kind", "reason", "publish_mode", "healthcheck", "task_errors"}
+    special = {"steady", "state", "kind", "reason", "publish_mode", "healthcheck", "task_errors", "tasks_before"}
     fields = {name: row[name] for name in Rollout.__slots__ if name not in special}
     return Rollout(
         **fields,
@@ -134,4 +146,5 @@ def _rollout(row: asyncpg.Record) -> Rollout:
         healthcheck=healthcheck_from(row["healthcheck"]),
         steady=Steady(row["steady_since"], tuple(row["steady_tasks"])) if row["steady_since"] else None,
         task_errors=tuple(row["task_errors"]),
+        tasks_before=tuple(row["tasks_before"]),
     )

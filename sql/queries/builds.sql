@@ -18,7 +18,7 @@ select id from docker_images where name = $1 and tag = $2;
 
 -- name: lock_image
 -- Lock one image row, so that one transaction at a time decides what it builds next.
-select id, latest_build_id from docker_images where id = $1 for update;
+select id, latest_build_id from docker_images where id = $1 for no key update;
 
 -- name: read_build
 -- One build.
@@ -34,15 +34,13 @@ returning id;
 -- From now on the image's build status is that of this build.
 update docker_images set latest_build_id = $2 where id = $1;
 
--- name: replace_pending
--- A newer build of the image takes over: cancel those that nobody works on yet.
-update builds set state = 'cancelled', finished_at = now(), error = 'replaced by a newer build of the same image'
- where image_id = $1 and id <> $2 and state = 'pending';
-
--- name: ask_to_cancel_others
--- A newer build of the image takes over: ask the worker of a running one to stop.
-update builds set cancel_requested_at = now()
- where image_id = $1 and id <> $2 and state = 'building' and cancel_requested_at is null;
+-- name: give_way
+-- A newer build of the image takes over: cancel those that nobody works on yet, ask the worker of a running one to stop.
+update builds set cancel_requested_at = coalesce(cancel_requested_at, now()),
+                  state = case state when 'pending' then 'cancelled' else state end,
+                  finished_at = case state when 'pending' then now() end,
+                  error = case state when 'pending' then 'replaced by a newer build of the same image' end
+ where image_id = $1 and id <> $2 and state in ('pending', 'building');
 
 -- name: cancel_pending
 -- pending -> cancelled, by a person.
@@ -65,7 +63,9 @@ returning id;
 
 -- name: read_claimed
 -- Everything a worker needs to know of the build it claimed.
-select b.id, b.image_id, b.commit_sha, b.recipe, b.attempt, b.created_at, b.lease_token, b.cause,
+select b.id, b.image_id, b.commit_sha, b.recipe, b.attempt,
+       b.cause = 'delivery' and exists (select 1 from builds o where o.image_id = b.image_id and o.id < b.id
+                                           and o.commit_sha is distinct from b.commit_sha) as tag_moved,
        i.name, i.tag, i.github_repo, i.github_ref, d.guid as delivery_guid,
        (select coalesce(max(l.seq), 0) from build_log l where l.build_id = b.id) as last_seq
   from builds b join docker_images i on i.id = b.image_id left join deliveries d on d.id = b.delivery_id
@@ -98,7 +98,7 @@ select data from build_log where build_id = $1 order by seq desc limit $2;
 -- building -> success: the engine has the image.
 update builds set state = 'success', finished_at = now(), lease_token = null, lease_until = null,
                   image_ref = $3, exact_ref = $4, digest = $5, size_bytes = $6
- where id = $1 and lease_token = $2 returning image_id;
+ where id = $1 and lease_token = $2 and cancel_requested_at is null returning image_id;
 
 -- name: set_live_build
 -- From now on products pinned to the image run what this build made, unless a newer build took over meanwhile.
@@ -109,10 +109,10 @@ update docker_images set live_build_id = $2 where id = $1 and latest_build_id = 
 update builds set state = 'failed', finished_at = now(), lease_token = null, lease_until = null, error = $3
  where id = $1 and lease_token = $2 returning image_id;
 
--- name: cancel_building
--- building -> cancelled: its worker has stopped the engine.
+-- name: cancel_if_wanted
+-- building -> cancelled, if that was asked for: what must not go on any more must not be tried again either.
 update builds set state = 'cancelled', finished_at = now(), lease_token = null, lease_until = null, error = $3
- where id = $1 and lease_token = $2 returning image_id;
+ where id = $1 and lease_token = $2 and cancel_requested_at is not null returning id;
 
 -- name: retry_build
 -- building -> pending after a passing fault, not before the given number of seconds; no row when the attempts are used up.
@@ -127,9 +127,8 @@ update builds set state = 'pending', attempt = least(attempt + 1, 3), lease_toke
  where id = $1 and lease_token = $2 returning id;
 
 -- name: expired_builds
--- Builds whose worker has not been heard of in time, with what to do about each.
-select id, lease_token, attempt, cancel_requested_at is not null as cancel_wanted
-  from builds where state = 'building' and lease_until < now() for update skip locked;
+-- Builds whose worker has not been heard of in time, locked.
+select id, lease_token, attempt from builds where state = 'building' and lease_until < now() for update skip locked;
 
 -- name: read_image
 -- One image as people see it.

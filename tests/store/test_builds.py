@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, cast
 
 from app.builds import store
 from app.builds.journal import journal
-from app.builds.model import BuildState
+from app.builds.model import BuildState, Cause
 from app.builds.work import BuildStage
 from app.errors import LeaseLost
 from app.postgres.pool import transaction
 from app.queue.lease import Beat
+from app.repositories.recipe import Recipe
 from tests.factories import claim_build, claimed_build, expire, queue_build, succeed
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ async def test_two_builds_of_one_image_never_run_at_the_same_time(pool: Pool) ->
     assert await claim_build(pool) is None
     async with transaction(pool) as conn:
         assert await store.renew(conn, first.lease) is Beat.CANCEL
-        assert await store.cancelled(conn, first.lease, "a newer one")
+        assert await store.cancel_if_wanted(conn, first.lease, "a newer one")
     claimed = await claim_build(pool)
     assert claimed is not None
     assert claimed.id == second
@@ -73,12 +74,14 @@ async def test_a_newer_build_cancels_one_that_nobody_works_on(pool: Pool) -> Non
 
 async def test_an_older_build_that_ends_late_does_not_become_what_products_run(pool: Pool) -> None:
     older = await claimed_build(pool, tag="v1")
-    await queue_build(pool, tag="v1")
-    await succeed(pool, older)
+    _, newer = await queue_build(pool, tag="v1")
     async with transaction(pool) as conn:
+        made = await store.succeed(conn, older.lease, image_ref="x", exact_ref="x", digest="x", size_bytes=1)
+        assert made is None
+        assert await store.cancel_if_wanted(conn, older.lease, "a newer one")
         image = await store.read_image(conn, older.image_id)
     assert image is not None
-    assert image.live_build_id is None
+    assert (image.live_build_id, image.latest_build_id) == (None, newer)
 
 
 async def test_who_lost_the_lease_can_write_nothing(pool: Pool, tmp_path: Path) -> None:
@@ -124,6 +127,41 @@ async def test_a_build_whose_cancel_was_asked_of_a_lost_worker_is_cancelled(pool
     await expire(pool, "builds", claimed.id)
     await stage(pool, tmp_path).recover()
     assert (await read(pool, claimed.id)).state is BuildState.CANCELLED
+
+
+async def test_a_build_that_is_cancelled_in_the_last_moment_ships_nothing(pool: Pool) -> None:
+    claimed = await claimed_build(pool)
+    async with transaction(pool) as conn:
+        assert await store.cancel(conn, claimed.id)
+        made = await store.succeed(conn, claimed.lease, image_ref="x", exact_ref="x", digest="x", size_bytes=1)
+        assert made is None
+        assert await store.cancel_if_wanted(conn, claimed.lease, "cancelled")
+    assert (await read(pool, claimed.id)).state is BuildState.CANCELLED
+
+
+async def test_a_cancelled_build_is_neither_tried_again_nor_handed_back(pool: Pool, tmp_path: Path) -> None:
+    for ending in ("crash", "hand_back"):
+        claimed = await claimed_build(pool)
+        async with transaction(pool) as conn:
+            assert await store.cancel(conn, claimed.id)
+        await (
+            stage(pool, tmp_path).crash(claimed, OSError())
+            if ending == "crash"
+            else stage(pool, tmp_path).hand_back(claimed)
+        )
+        assert (await read(pool, claimed.id)).state is BuildState.CANCELLED
+
+
+async def test_a_delivery_that_may_have_been_overtaken_is_looked_up_anew(pool: Pool) -> None:
+    first = await claimed_build(pool, tag="v1")
+    assert not first.tag_moved
+    await succeed(pool, first)
+    async with transaction(pool) as conn:
+        image_id, _ = await store.upsert_image(conn, name="bre", tag="v1", repo="acme/bre", ref="refs/tags/v1")
+        await store.enqueue(conn, image_id, cause=Cause.DELIVERY, commit="b" * 40, recipe=Recipe())
+    second = await claim_build(pool)
+    assert second is not None
+    assert second.tag_moved
 
 
 async def test_a_stopping_worker_hands_back_and_never_uses_up_the_last_attempt(pool: Pool) -> None:

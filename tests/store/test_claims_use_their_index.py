@@ -18,7 +18,7 @@ CASES = [
     ("builds", "expired_builds", [], "builds_one_building_per_image"),
     ("builds", "read_log", ["5", "3", "500"], "build_log_pkey"),
     ("builds", "builds_of_image", ["5"], "builds_by_image"),
-    ("rollouts", "claim_rollout", [TOKEN, "30", "'w'", "60"], "rollouts_to_claim"),
+    ("rollouts", "claim_rollout", [TOKEN, "30", "'w'", "60", "60"], "rollouts_to_claim"),
     ("rollouts", "rollouts_of_product", ["5", "null", "50"], "rollouts_by_product"),
     ("notices", "claim_notice", [TOKEN, "30", "'w'"], "notices_to_claim"),
 ]
@@ -28,9 +28,9 @@ insert into docker_images (name, tag, github_repo, github_ref) select 'i', n::te
 3000) n; insert into builds (image_id, cause, recipe, state, finished_at, error)
   select id, 'api', '{}', 'failed', now(), 'x' from docker_images;
 insert into build_log (build_id, seq, data) select 5, n, 'x' from generate_series(1, 5000) n;
-insert into products (name, slug, port, env_sealed) select 'p', 'p' || n, n, '' from generate_series(1, 200) n;
+insert into products (name, slug, port) select 'p', 'p' || n, n from generate_series(1, 200) n;
 insert into rollouts (product_id, kind, reason, state, finished_at, image, env_sealed, port, publish_mode, replicas)
-  select id, 'deploy', 'start', 'done', now(), 'x', '', 1, 'host', 1 from products, generate_series(1, 30);
+  select id, 'deploy', 'start', 'done', now(), 'x', '{}', 1, 'host', 1 from products, generate_series(1, 30);
 insert into channels (name, kind) values ('c', 'slack');
 insert into notices (channel_id, event, subject_id, facts, state, finished_at)
   select 1, 'rollout_done', n, '{}', 'sent', now() from generate_series(1, 3000) n;

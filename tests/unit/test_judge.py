@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from app.engine.shape import LABEL_ROLLOUT, ServiceSnapshot, TaskSnapshot, TaskState, UpdateState
-from app.rollouts.model import Broken, Converged, Expected, Steady, Verdict, Waiting, judge
+from app.rollouts.judge import Broken, Converged, Expected, Verdict, Waiting, judge, judge_restored
+from app.rollouts.model import Steady
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 NEW, OLD = "sha256:new", "sha256:old"
@@ -42,6 +43,7 @@ def test_all_replicas_that_have_just_come_up_are_watched() -> None:
     verdict = look(service(*BOTH), None)
     assert isinstance(verdict, Waiting)
     assert verdict.steady == Steady(NOW, ("a", "b"))
+    assert look(service(*BOTH, update="updating"), None) == verdict, "the swarm's own watch and ours run side by side"
 
 
 def test_a_replaced_task_starts_the_watch_again() -> None:
@@ -118,8 +120,35 @@ def test_the_deadline_ends_what_cannot_be_placed_and_says_why() -> None:
     assert verdict.tasks == (stuck,)
 
 
-def test_nothing_is_late_that_is_up_when_the_deadline_passes() -> None:
-    assert look(service(*BOTH), at=EXPECTED.deadline) == Converged()
+def test_what_came_up_in_time_may_still_show_that_it_stays_up() -> None:
+    young = Steady(EXPECTED.deadline - timedelta(seconds=1), ("a", "b"))
+    assert isinstance(look(service(*BOTH), young, EXPECTED.deadline), Waiting)
+    assert look(service(*BOTH), young, EXPECTED.deadline + timedelta(seconds=4)) == Converged()
+    flapping = look(service(task("a", 1), task("c", 2)), young, EXPECTED.deadline + timedelta(seconds=5))
+    assert isinstance(flapping, Broken)
+
+
+def test_a_rollback_that_does_not_end_is_ended_by_the_deadline() -> None:
+    seen = service(task("a", 1), update="rollback_started", rollout="8", image=OLD)
+    assert isinstance(look(seen), Waiting)
+    assert isinstance(look(seen, at=EXPECTED.deadline), Broken)
+
+
+def test_what_died_in_an_earlier_life_of_the_same_spec_is_not_held_against_it() -> None:
+    dead = [replace(task(f"d{n}", 1, "failed"), error="old") for n in range(3)]
+    expected = replace(EXPECTED, before=frozenset({"d0", "d1", "d2"}))
+    assert judge(service(*BOTH, *dead), expected, STEADY, NOW) == Converged()
+    late = judge(service(*dead, task("a", 1, "pending")), expected, None, EXPECTED.deadline)
+    assert isinstance(late, Broken)
+    assert "old" not in late.sentence
+
+
+def test_a_version_that_was_put_back_must_stay_up_like_any_other() -> None:
+    seen = service(*BOTH, update="rollback_completed")
+    assert isinstance(judge_restored(seen, EXPECTED, None, NOW), Waiting)
+    assert judge_restored(seen, EXPECTED, STEADY, NOW) == Converged()
+    dead = [task(f"d{n}", 1, "failed") for n in range(3)]
+    assert isinstance(judge_restored(service(*dead), EXPECTED, None, NOW), Broken)
 
 
 def test_a_stop_is_done_when_every_task_has_gone() -> None:
@@ -127,3 +156,4 @@ def test_a_stop_is_done_when_every_task_has_gone() -> None:
     assert isinstance(judge(service(task("a", current=False)), stop, None, NOW), Waiting)
     assert judge(service(task("a", 1, "shutdown")), stop, None, NOW) == Converged()
     assert judge(service(), stop, None, NOW) == Converged()
+    assert judge(None, stop, None, NOW) == Converged()

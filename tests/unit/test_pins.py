@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.products.model import ProductStatus
 from app.products.pins import Follower, advances, is_range, matches, moves, version_of
 
 
@@ -22,7 +21,6 @@ from app.products.pins import Follower, advances, is_range, matches, moves, vers
         ("1.x", "v1.0.0", "v1.7.0", True),
         ("v2.*", "v2.0.0", "v2.3.1", True),
         ("v2.*", "v2.0.0", "v3.0.0", False),
-        ("release-*", "release-1", "release-2", False),
         ("^1", "v1.1.0", "v1.1.0", False),
         ("^1", "v1.1.0", "v1.0.9", False),
         ("^1", "v1.0.0", "v2.0.0", False),
@@ -31,7 +29,8 @@ from app.products.pins import Follower, advances, is_range, matches, moves, vers
         ("^1.1.0-rc.0", "v1.0.0", "v1.1.0-rc.1", True),
         ("v*-rc*", "v1.0.0", "v1.1.0-rc.1", True),
         ("^1", "v1.0.0", "v1.0.0+rebuilt", False),
-        ("^1", "stable", "v1.0.0", False),
+        ("^1", "stable", "v1.0.0", True),
+        ("^1", "stable", "nightly", False),
     ],
 )
 def test_a_pin_moves_forward_within_its_rule_and_no_further(track: str, pinned: str, tag: str, moved: bool) -> None:
@@ -72,25 +71,25 @@ def test_no_text_breaks_the_rules(track: str, tag: str) -> None:
     advances(track, tag, tag)
 
 
-def follower(product_id: int, *, image_id: int = 1, track: str | None = None, status: str = "running") -> Follower:
-    return Follower(product_id, ProductStatus(status), image_id, "v1.0.0", track)
+def follower(product_id: int, *, image_id: int = 1, track: str | None = None, runs: bool = True) -> Follower:
+    return Follower(product_id, runs, image_id, "v1.0.0", track)
 
 
 def test_pinned_products_roll_out_and_trackers_move_first() -> None:
     decided = moves(
-        [follower(1, image_id=2), follower(2, track="^1"), follower(3), follower(4, track="^2")],
-        image_id=2,
-        tag="v1.1.0",
+        [follower(1, image_id=2), follower(2, track="^1"), follower(3), follower(4, track="^2")], 2, "v1.1.0"
     )
     assert decided.rollouts_for_image_built == (1,)
     assert decided.pins == decided.rollouts_for_pin_moved == (2,)
 
 
-def test_a_stopped_product_moves_its_pin_and_stays_stopped() -> None:
-    decided = moves([follower(1, track="^1", status="stopped"), follower(2, image_id=2, status="stopped")], 2, "v1.1.0")
+def test_a_product_that_shall_not_run_moves_its_pin_and_does_not_start() -> None:
+    decided = moves([follower(1, track="^1", runs=False), follower(2, image_id=2, runs=False)], 2, "v1.1.0")
     assert decided.pins == (1,)
     assert decided.rollouts_for_pin_moved == decided.rollouts_for_image_built == ()
 
 
-def test_a_product_awaiting_its_image_starts_when_it_is_built() -> None:
-    assert moves([follower(1, image_id=2, status="awaiting_image")], 2, "v1.0.0").rollouts_for_image_built == (1,)
+def test_tags_that_spell_no_versions_are_newer_by_which_image_was_made_later() -> None:
+    nightly = Follower(1, True, 5, "nightly-a", "nightly-*")
+    assert moves([nightly], 6, "nightly-b").pins == (1,)
+    assert moves([nightly], 4, "nightly-c").pins == ()

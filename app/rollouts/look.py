@@ -1,0 +1,81 @@
+"""Looking at a service again and again until the judgement of it is final; what both ways of a rollout share."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from app.engine.service import apply_service, read_service
+from app.errors import EngineRefused, EngineUnavailable, LeaseLost, RolloutOvertaken, SwarmUnavailable
+from app.postgres.pool import transaction
+from app.rollouts import store
+from app.rollouts.judge import Broken, Waiting
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from app.engine.client import Engine
+    from app.engine.shape import ServiceSnapshot, ServiceTarget
+    from app.postgres.pool import Pool
+    from app.queue.lease import Lease
+    from app.rollouts.judge import Verdict
+    from app.rollouts.model import Steady
+
+LOOK_S: Final = 0.25
+
+Judge: TypeAlias = "Callable[[ServiceSnapshot | None, Steady | None, datetime], Verdict]"
+
+
+class Lookout:
+    """Engine and database as one rollout under one lease may use them: whatever is done after the lease was lost raises
+    ``LeaseLost``, and an engine or swarm that cannot be asked now is ``EngineUnavailable``, never a judgement.
+    """
+
+    def __init__(self, pool: Pool, engine: Engine, lease: Lease) -> None:
+        self._pool, self._engine, self._lease = pool, engine, lease
+
+    async def now(self) -> datetime:
+        """The database's time."""
+        async with transaction(self._pool) as conn:
+            now = await store.time_under_lease(conn, self._lease)
+        if now is None:
+            raise self.lost()
+        return now
+
+    def lost(self) -> LeaseLost:
+        return LeaseLost(self._lease.stage, self._lease.row_id)
+
+    async def read(self, name: str) -> ServiceSnapshot | None:
+        try:
+            return await read_service(self._engine, name)
+        except (EngineRefused, SwarmUnavailable) as error:
+            raise EngineUnavailable(f"the service {name} cannot be looked at now: {error}") from error
+
+    async def apply(self, target: ServiceTarget, *, replaces: int | None = None) -> str:
+        """Bring the spec to the swarm, only while the lease holds; the service's id."""
+        try:
+            return await apply_service(self._engine, target, still_ours=self._holds, replaces=replaces)
+        except RolloutOvertaken as error:
+            raise self.lost() from error
+        except SwarmUnavailable as error:
+            raise EngineUnavailable(f"the swarm does not take changes now: {error}") from error
+
+    async def watch(self, name: str, judge: Judge, steady: Steady | None = None) -> Broken | None:
+        """Look until all is well (None) or it never will be; every change between two looks is recorded."""
+        shown: tuple[str, Steady | None] = ("", steady)
+        while True:
+            verdict = judge(await self.read(name), shown[1], await self.now())
+            if isinstance(verdict, Broken):
+                return verdict
+            if not isinstance(verdict, Waiting):
+                return None
+            if (verdict.progress, verdict.steady) != shown:
+                shown = (verdict.progress, verdict.steady)
+                async with transaction(self._pool) as conn:
+                    await store.record_progress(conn, self._lease, *shown)
+            await asyncio.sleep(LOOK_S)
+
+    async def _holds(self) -> bool:
+        async with transaction(self._pool) as conn:
+            return await store.time_under_lease(conn, self._lease) is not None
