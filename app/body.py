@@ -26,8 +26,7 @@ async def read_body(request: Request, most_bytes: int) -> bytes:
         headers={"Connection": "close"},
     )
     enough = PATIENCE * most_bytes
-    declared = request.headers.get("content-length", "")
-    if declared.isascii() and declared.isdigit() and (len(declared) > LONGEST_NUMBER or int(declared) > enough):
+    if (declared_bytes(request) or 0) > enough:
         raise too_large
     body, seen = bytearray(), 0
     async for chunk in request.stream():
@@ -39,3 +38,11 @@ async def read_body(request: Request, most_bytes: int) -> bytes:
     if seen > most_bytes:
         raise too_large
     return bytes(body)
+
+
+def declared_bytes(request: Request) -> int | None:
+    """How long the body is going to be by its own account; None when the request does not say."""
+    declared = request.headers.get("content-length", "")
+    if not declared.isascii() or not declared.isdigit():
+        return None
+    return int(declared[:LONGEST_NUMBER])

@@ -6,19 +6,24 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+import asyncpg
+
 from app.engine.client import Engine
-from app.errors import AppError
+from app.errors import AppError, DatabaseUnavailable
 from app.github.client import GitHubClient
 from app.main import database
-from app.postgres.migrate import migrate
-from app.postgres.pool import connect
+from app.postgres.migrate import plan, read_migrations
+from app.postgres.pool import connect, place, reason
+from app.postgres.queries import sql_folder
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from app.postgres.pool import Dedicated
     from app.settings import Settings
 
 LEAST_FREE_BYTES: Final = 2 * 1024**3
+CLOSE_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +37,7 @@ class Finding:
 
 
 async def examine(settings: Settings) -> list[Finding]:
-    """Look at database, engine, Swarm, GitHub, registry and disk, in that order."""
+    """Look at database, engine, Swarm, GitHub, webhook, registry and disk, in that order; change nothing."""
     engine = Engine.open(
         settings.docker_host, tls_verify=settings.docker_tls_verify, cert_path=settings.docker_cert_path
     )
@@ -43,6 +48,7 @@ async def examine(settings: Settings) -> list[Finding]:
             await _tried("swarm", lambda: _swarm(engine)),
             await _tried("github", lambda: _github(settings)),
             _webhook(settings),
+            Finding("registry", ok=True, sentence="none configured; images stay on this engine"),
             _disk(settings),
         ]
     finally:
@@ -57,15 +63,29 @@ async def _tried(part: str, look: Callable[[], Awaitable[Finding]]) -> Finding:
 
 
 async def _database(settings: Settings) -> Finding:
+    """Whether the database answers and has our schema; nothing is changed, though the embedded server may be started
+    for it, and stopped again.
+    """
     async with database(settings) as dsn:
-        await migrate(dsn)
         conn = await connect(dsn)
         try:
             version = await conn.fetchval("show server_version")
+            waiting = len(plan(read_migrations(sql_folder() / "migrations"), await _applied(conn)))
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise DatabaseUnavailable(f"the database {place(dsn)} cannot be examined: {reason(error)}") from error
         finally:
-            await conn.close()
+            await conn.close(timeout=CLOSE_S)
     kind = "embedded" if settings.database_url is None else "from DATABASE_URL"
-    return Finding("database", ok=True, sentence=f"PostgreSQL {version}, {kind}, schema up to date")
+    schema = f"{waiting} migration{'s' * (waiting != 1)} to apply, run `tagship migrate`" if waiting else "up to date"
+    return Finding("database", ok=True, sentence=f"PostgreSQL {version}, {kind}, schema: {schema}")
+
+
+async def _applied(conn: Dedicated) -> dict[int, tuple[str, str]]:
+    """Name and checksum of each migration that the database has had, by version."""
+    if await conn.fetchval("select to_regclass('schema_migrations')") is None:
+        return {}
+    rows = await conn.fetch("select version, name, checksum from schema_migrations")
+    return {row["version"]: (row["name"], row["checksum"]) for row in rows}
 
 
 async def _engine(engine: Engine) -> Finding:
@@ -82,7 +102,7 @@ async def _swarm(engine: Engine) -> Finding:
         )
     if info.nodes > 1:
         sentence = (
-            f"{info.nodes} nodes, and images are only on this engine: products cannot start before a registry is set"
+            f"{info.nodes} nodes, and images are only on this engine: this release serves one node; remove the others"
         )
         return Finding("swarm", ok=False, sentence=sentence)
     if not info.ipvs:

@@ -5,17 +5,27 @@ problems.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from urllib.parse import SplitResult, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from app.errors import SettingsInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from collections.abc import Set as AbstractSet
 
 Port = Annotated[int, Field(ge=1, le=65535)]
+
+SHORTEST_SECRET: Final = 16
+HOST: Final = re.compile(r"[\w.-]+|[0-9a-fA-F:.]+(%[\w.-]+)?")
+NOT_IN_THIS_RELEASE: Final = ("REGISTRY", "REGISTRY_USERNAME", "REGISTRY_PASSWORD")
 
 
 def default_data_dir() -> Path:
@@ -43,10 +53,6 @@ class Settings(BaseModel):
 
     slack_webhook_url: SecretStr | None = None
 
-    registry: str | None = None
-    registry_username: str | None = None
-    registry_password: SecretStr | None = None
-
     tagship_host: str = "127.0.0.1"
     tagship_port: Port = 8004
     tagship_public_url: str | None = None
@@ -70,16 +76,40 @@ class Settings(BaseModel):
 
     @field_validator("github_api_url", "tagship_public_url")
     @classmethod
-    def _is_http_url(cls, value: str | None) -> str | None:
-        if value is not None and not value.startswith(("http://", "https://")):
-            raise ValueError("must be an http:// or https:// URL")
-        return value.rstrip("/") if value else value
+    def _is_base_url(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        parts = _http_url(value)
+        if parts.query or parts.fragment or parts.username is not None:
+            raise ValueError("must be an address without user, query and fragment")
+        return value.rstrip("/")
 
     @field_validator("slack_webhook_url")
     @classmethod
     def _is_http_secret(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
-            cls._is_http_url(value.get_secret_value())
+            _http_url(value.get_secret_value())
+        return value
+
+    @field_validator("docker_host")
+    @classmethod
+    def _is_engine_address(cls, value: str | None) -> str | None:
+        if value is not None:
+            _engine_address(value)
+        return value
+
+    @field_validator("github_app_private_key")
+    @classmethod
+    def _is_rsa_key(cls, value: SecretStr | None) -> SecretStr | None:
+        """GitHub's keys are RSA; a line end may be written as backslash and n, since not every shell can do better."""
+        if value is not None:
+            text = value.get_secret_value().replace("\\n", "\n").strip() + "\n"
+            try:
+                key = load_pem_private_key(text.encode(), password=None)
+            except (ValueError, TypeError, UnsupportedAlgorithm):
+                raise ValueError("is not an unencrypted private key in PEM form") from None
+            if not isinstance(key, RSAPrivateKey):
+                raise ValueError("is not an RSA key, and GitHub's are")
         return value
 
     @field_validator("database_url")
@@ -88,14 +118,6 @@ class Settings(BaseModel):
         if value is not None and not value.get_secret_value().startswith(("postgres://", "postgresql://")):
             raise ValueError("must be a postgres:// or postgresql:// URL")
         return value
-
-    @model_validator(mode="after")
-    def _app_needs_both_halves(self) -> Settings:
-        if (self.github_app_id is None) != (self.github_app_private_key is None):
-            raise ValueError("GITHUB_APP_ID and GITHUB_APP_PRIVATE_KEY go together: set both or neither")
-        if (self.registry_username is None) != (self.registry_password is None):
-            raise ValueError("REGISTRY_USERNAME and REGISTRY_PASSWORD go together: set both or neither")
-        return self
 
     @property
     def webhook_secrets(self) -> tuple[str, ...]:
@@ -117,21 +139,61 @@ class Settings(BaseModel):
         return self.tagship_public_url or f"http://{self.tagship_host}:{self.tagship_port}"
 
 
-SHORTEST_SECRET: Final = 16
-
-
 def load_settings(environment: Mapping[str, str]) -> Settings:
     """Make settings from an environment; empty values count as unset.
 
     Raises ``SettingsInvalid`` with one sentence per wrong variable; values are never repeated, they may be secrets.
     """
-    given: dict[str, Any] = {
-        name: environment[name.upper()] for name in Settings.model_fields if environment.get(name.upper(), "").strip()
-    }
+    set_names = {name for name, value in environment.items() if value.strip()}
+    given = {name: environment[name.upper()] for name in Settings.model_fields if name.upper() in set_names}
+    problems = contradictions(set_names)
     try:
-        return Settings.model_validate(given)
+        settings = Settings.model_validate(given)
     except ValidationError as error:
-        raise SettingsInvalid([_sentence(problem) for problem in error.errors()]) from None
+        raise SettingsInvalid([*(_sentence(problem) for problem in error.errors()), *problems]) from None
+    if problems:
+        raise SettingsInvalid(problems)
+    return settings
+
+
+def contradictions(names: AbstractSet[str]) -> list[str]:
+    """What is wrong about which variables are set, whatever their values: a sentence each."""
+    problems = []
+    if ("GITHUB_APP_ID" in names) != ("GITHUB_APP_PRIVATE_KEY" in names):
+        problems.append("GITHUB_APP_ID and GITHUB_APP_PRIVATE_KEY go together: set both or neither")
+    if refused := [name for name in NOT_IN_THIS_RELEASE if name in names]:
+        it = "it" if len(refused) == 1 else "them"
+        problems.append(f"{', '.join(refused)}: this release runs on one node and uses no registry; unset {it}")
+    return problems
+
+
+def _http_url(value: str) -> SplitResult:
+    """The parts of an http(s) address; complaints never repeat it, it may be a secret."""
+    try:
+        parts = urlsplit(value)
+        port = parts.port
+    except ValueError:
+        raise ValueError("is not a valid URL") from None
+    if parts.scheme not in {"http", "https"}:
+        raise ValueError("must be an http:// or https:// URL")
+    if port == 0 or not HOST.fullmatch(parts.hostname or "") or not value.isprintable() or " " in value:
+        raise ValueError("is not a valid URL")
+    return parts
+
+
+def _engine_address(value: str) -> None:
+    scheme, separator, place = value.partition("://")
+    if scheme == "ssh":
+        raise ValueError("ssh:// is not supported; forward the engine's socket with ssh -L, and name it by unix://")
+    if not separator or scheme not in {"unix", "tcp", "http", "https"}:
+        raise ValueError("must be unix:///path or tcp://host:port")
+    if scheme == "unix":
+        if not place.startswith("/"):
+            raise ValueError("must name the socket by its whole path, as in unix:///var/run/docker.sock")
+        return
+    parts = _http_url(f"http://{place}")
+    if parts.path.strip("/") or parts.query or parts.fragment or parts.username is not None:
+        raise ValueError("must be nothing but host and port, as in tcp://host:2376")
 
 
 def _sentence(problem: Any) -> str:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import shutil
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from app.engine.client import Engine
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -33,3 +37,50 @@ async def engine() -> AsyncIterator[Engine]:
         if not (await client.describe()).swarm_manager:
             pytest.fail("the Docker engine is not a swarm manager: run `docker swarm init` first", pytrace=False)
         yield client
+
+
+@asynccontextmanager
+async def private_dockerd(folder: Path) -> AsyncIterator[PrivateEngine]:
+    """A Docker engine of its own below ``folder`` (a short path), without swarm or network, for tests that stop it."""
+    if shutil.which("dockerd") is None or os.geteuid() != 0:
+        pytest.fail("this test starts a dockerd of its own: run as root where docker.io is installed, or --no-engine")
+    private = PrivateEngine(folder)
+    await private.start()
+    try:
+        yield private
+    finally:
+        await private.stop()
+
+
+class PrivateEngine:
+    """A dockerd that a test may stop, kill and start again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.host = f"unix://{folder}/docker.sock"
+        self._folder = folder
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        """Start it and wait until it answers."""
+        places = [f"--{name}={self._folder}/{name}" for name in ("data-root", "exec-root", "pidfile")]
+        with (self._folder / "log").open("ab") as output:
+            self._process = await asyncio.create_subprocess_exec(
+                # In a network namespace of its own: a dockerd without a bridge removes the one of its neighbour.
+                *("unshare", "--net", "--", "dockerd", f"--host={self.host}"),
+                *places,
+                *("--bridge=none", "--iptables=false", "--ip-forward=false", "--ip-masq=false"),
+                stdout=output,
+                stderr=output,
+            )
+        async with Engine.open(self.host) as client:
+
+            async def answers() -> bool:
+                return await client.answers()
+
+            await until(answers, "the private dockerd answers", 30)
+
+    async def stop(self) -> None:
+        """Stop it and wait until it has ended."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.terminate()
+            await self._process.wait()

@@ -6,13 +6,12 @@ must say so.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import secrets
 import socket
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 
@@ -25,20 +24,17 @@ from app.settings import Settings, load_settings
 from tests.fakes.github import LocalGitHub
 from tests.fakes.serving import serve
 from tests.fakes.slack import LocalSlack, Message
+from tests.waiting import PATIENCE_S, until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from app.api.services import Services
     from app.engine.client import Engine
 
-Found = TypeVar("Found")
-
 TOKEN: Final = "story-token-0123456789"
 SECRET: Final = "It's a Secret to Everybody"
-PATIENCE_S: Final = 90.0
-LOOK_S: Final = 0.1
 
 SERVER: Final = """#!/bin/sh
 mkdir -p www
@@ -171,17 +167,6 @@ class World:
             found = next((word for word in left if word in text), None)
             assert found is not None, f"nobody expected: {text}"
             left.remove(found)
-
-
-async def until(look: Callable[[], Awaitable[Found | None]], what: str, patience_s: float = PATIENCE_S) -> Found:
-    """Look again and again until there is something to see; fails with ``what`` after a while."""
-    try:
-        async with asyncio.timeout(patience_s):
-            while (found := await look()) is None or found is False:
-                await asyncio.sleep(LOOK_S)
-    except TimeoutError:
-        raise AssertionError(f"waited {patience_s:.0f} s in vain until {what}") from None
-    return found
 
 
 def free_port() -> int:

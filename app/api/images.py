@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, StreamingResponse
 
 from app.api.asking import json_body, missing, path_id, query
 from app.api.paging import page
@@ -22,7 +23,7 @@ from app.api.schema import (
 )
 from app.api.services import services_of
 from app.builds import store
-from app.builds.log import whole_log
+from app.builds.log import stored_log
 from app.builds.model import Cause, Image, default_image_name
 from app.postgres.pool import transaction
 from app.problems import Problem
@@ -30,6 +31,8 @@ from app.repositories import store as repositories
 from app.repositories.recipe import Recipe
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from starlette.requests import Request
     from starlette.responses import Response
 
@@ -85,13 +88,30 @@ async def read_image(request: Request) -> Response:
     """200 the image with the complete log of its latest build; ``?log=false`` leaves that out."""
     asked = query(request, ImageDetailQuery)
     image_id = path_id(request, "image")
-    async with transaction(services_of(request).pool) as conn:
+    services = services_of(request)
+    async with transaction(services.pool) as conn:
         image = await _image(conn, image_id)
-        if not asked.log:
-            return JSONResponse(ImageOut.of(image).model_dump(mode="json"))
-        log = await whole_log(conn, image.latest_build_id)
-    shown = ImageOut.of(image).model_dump(mode="json") | {"build_log": log}
-    return JSONResponse(ImageWithLogOut.model_validate(shown).model_dump(mode="json"))
+    shown = ImageOut.of(image).model_dump(mode="json")
+    if not asked.log:
+        return JSONResponse(shown)
+    log = stored_log(services.pool, image.latest_build_id)
+    first = await anext(log, "")  # what goes wrong here is still answered as a problem
+    frame = ImageWithLogOut.model_validate(shown | {"build_log": ""}).model_dump_json()
+    return StreamingResponse(_with_log(frame, first, log), media_type="application/json")
+
+
+async def _with_log(frame: str, first: str, rest: AsyncIterator[str]) -> AsyncIterator[str]:
+    """The JSON ``frame``, which ends with an empty log, with the log filled in part by part: it may be far too large to
+    be written at once.
+    """
+    yield frame.removesuffix('"}') + _inside_json(first)
+    async for part in rest:
+        yield _inside_json(part)
+    yield '"}'
+
+
+def _inside_json(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)[1:-1]
 
 
 async def list_builds(request: Request) -> Response:

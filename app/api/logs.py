@@ -10,7 +10,7 @@ from starlette.responses import StreamingResponse
 from app.api.asking import missing, path_id
 from app.api.services import services_of
 from app.builds import store
-from app.builds.log import PIECES, follow_log
+from app.builds.log import follow_log, stored_log
 from app.postgres.pool import transaction
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ async def read_log(request: Request) -> Response:
     if image is None:
         raise missing("image", image_id)
     if "text/plain" in request.headers.get("accept", ""):
-        return StreamingResponse(_stored(services, image.latest_build_id), media_type="text/plain; charset=utf-8")
+        text = stored_log(services.pool, image.latest_build_id)
+        return StreamingResponse(text, media_type="text/plain; charset=utf-8")
     after = resume_after(request.headers.get("last-event-id", ""), image.latest_build_id)
     return EventSourceResponse(
         _events(services, image.latest_build_id, after),
@@ -59,15 +60,3 @@ async def _events(services: Services, build_id: int, after: int) -> AsyncIterato
     async with transaction(services.pool) as conn:
         build = await store.read(conn, build_id)
     yield ServerSentEvent(str(build.state) if build else "", event="end")
-
-
-async def _stored(services: Services, build_id: int) -> AsyncIterator[str]:
-    after = 0
-    while True:
-        async with transaction(services.pool) as conn:
-            pieces = await store.read_log(conn, build_id, after, PIECES)
-        for seq, text in pieces:
-            after = seq
-            yield text
-        if len(pieces) < PIECES:
-            return

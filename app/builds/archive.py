@@ -5,11 +5,10 @@ The archive is the output of ``git archive``: a gzip'd tar with one top folder a
 type, size and order is checked before anybody acts on it. Pure with respect to the program: a file object in, values
 out, no event loop.
 
-``tarfile`` interprets the headers and is trusted with nothing else. Its ``next()`` takes a damaged or missing header
-in mid-archive for the end, so the end is believed only when the bytes say so (``_check_end``); it keeps every member it
-has seen, so ``members`` is cleared; it reads extended headers whole, so a budget stands between it and the archive.
-None of its hooks are overridden: which of them it calls differs even between builds of one Python version (Debian's
-3.11.2 carries backports).
+``tarfile`` interprets headers, no more. Its ``next()`` takes a damaged header in mid-archive for the end, so the end is
+believed only when the bytes say so; it keeps every member, so ``members`` is cleared; it reads extended headers whole,
+so a budget stands between it and the archive. No hook of it is overridden: which ones it calls differs even between
+builds of one Python version (Debian backports patches).
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from typing import IO, TYPE_CHECKING, Final, Protocol, cast
 from app.errors import GitHubUnavailable, SourceInvalid
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 PIECE: Final = 256 * 1024
 GZIP_MAGIC: Final = b"\x1f\x8b"
@@ -96,20 +95,13 @@ class ArchiveReader:
     def members(self) -> Iterator[tuple[Member, Iterator[bytes]]]:
         """Yield each member with an iterator over its content; content that is not read is skipped."""
         with _damage_told():
-            self._bytes.budget = self._limits.header_bytes
-            # "r:" and not "r|", which would read ahead: what was read last is what decided
-            with tarfile.open(
-                fileobj=cast("IO[bytes]", self._bytes), mode="r:", encoding="utf-8", errors="surrogateescape"
-            ) as tar:
+            file = cast("IO[bytes]", self._bytes)  # not "r|", which reads ahead: the end is judged by what was read last
+            with tarfile.open(fileobj=file, mode="r:", encoding="utf-8", errors="surrogateescape") as tar:
                 yield from self._walk(tar)
 
     def _walk(self, tar: tarfile.TarFile) -> Iterator[tuple[Member, Iterator[bytes]]]:
         entries = total = 0
-        while True:
-            self._bytes.budget = self._limits.header_bytes
-            info = tar.next()
-            if info is None:
-                break
+        for info in iter(tar.next, None):
             tar.members.clear()  # type: ignore[attr-defined]  # typeshed does not list it; it would grow with every member
             entries, total = entries + 1, total + info.size
             self._check_commit(tar)
@@ -119,6 +111,7 @@ class ArchiveReader:
             yield member, content
             for _ in content:
                 pass
+            self._bytes.budget = self._limits.header_bytes
         self._check_end()
         if not entries:
             raise SourceInvalid("the source archive is empty")
@@ -134,7 +127,6 @@ class ArchiveReader:
 
     def _check_end(self) -> None:
         """The end is a block of zeros where a header would stand, at least one more, and nothing but zeros behind."""
-        self._bytes.budget = self._limits.header_bytes
         ending = chain((self._bytes.latest, self._bytes.read(tarfile.BLOCKSIZE)), self._bytes.rest())
         if any(piece.strip(b"\0") for piece in ending):
             raise SourceInvalid("the source archive is damaged: one of its headers cannot be read")
@@ -153,9 +145,7 @@ class ArchiveReader:
         if entries > limits.entries:
             raise SourceInvalid(f"the source has more than {limits.entries} files and folders")
         if not 0 <= info.size <= limits.file_bytes:
-            raise SourceInvalid(
-                f"{_shown(info.name)} has {info.size} bytes; a file may have at most {limits.file_bytes}"
-            )
+            raise SourceInvalid(f"{_shown(info.name)} has {info.size} bytes; at most {limits.file_bytes} are allowed")
         if total > limits.total_bytes:
             raise SourceInvalid(f"the source unpacks to more than {limits.total_bytes} bytes")
 
@@ -205,9 +195,7 @@ class _TreeOrder:
         while self._open and not path.startswith(self._open[-1] + "/"):
             self._open.pop()
         if path.rpartition("/")[0] != (self._open[-1] if self._open else ""):
-            raise SourceInvalid(
-                f"the source archive holds {_shown(path)} outside of its folder; it was not made by git"
-            )
+            raise SourceInvalid(f"the source archive holds {_shown(path)} outside of its folder; git did not make it")
         place = sort_key(path)
         latest = place + b"/" if kind is Kind.DIRECTORY else place
         if self._last is not None and (latest <= self._last or place == self._last):
@@ -218,21 +206,18 @@ class _TreeOrder:
 
 
 class _Unpacked:
-    """The unpacked tar as a file that only goes forward, gives exactly what is asked for, and only within ``budget``.
+    """The unpacked tar as a file that only goes forward and gives exactly what is asked for, within ``budget`` bytes.
 
-    ``latest`` is what the last ``read`` gave. Raises ``EOFError`` when the archive ends before that, ``SourceInvalid``
-    beyond the budget or the compression ratio.
+    ``latest`` is what the last ``read`` gave. ``EOFError`` when the archive ends before that.
     """
 
     def __init__(self, source: Source, limits: ContextLimits) -> None:
-        self.budget = 0
+        self.budget = limits.header_bytes
         self.latest = b""
         self._limits = limits
-        self._packed = self._position = 0
-        self._gzip = gzip.GzipFile(fileobj=cast("IO[bytes]", _Counted(source, self._count)), mode="rb")
-
-    def _count(self, size: int) -> None:
-        self._packed += size
+        self._position = 0
+        self._packed = _Packed(source)
+        self._gzip = gzip.GzipFile(fileobj=cast("IO[bytes]", self._packed), mode="rb")
 
     def tell(self) -> int:
         return self._position
@@ -241,11 +226,11 @@ class _Unpacked:
         while self._position < position:
             self.read(min(position - self._position, PIECE))
         if self._position > position:
-            raise SourceInvalid("the source archive is damaged: a header points backwards")
+            raise ValueError("a header points backwards")
 
     def read(self, size: int) -> bytes:
         if size < 0:
-            raise SourceInvalid("the source archive is damaged: a header has a negative size")
+            raise ValueError("a header has a negative size")
         if size > self.budget:
             raise SourceInvalid(f"a header of the source archive has more than {self._limits.header_bytes} bytes")
         self.latest = self._up_to(size)
@@ -264,19 +249,19 @@ class _Unpacked:
         try:
             piece = self._gzip.read(size)
         except gzip.BadGzipFile:
-            if self._packed < len(GZIP_MAGIC):
+            if self._packed.position < len(GZIP_MAGIC):
                 raise EOFError from None
             raise
         self._position += len(piece)
         self.budget -= len(piece)
-        if self._position > max(self._limits.ratio_after_bytes, self._packed * self._limits.ratio):
+        if self._position > max(self._limits.ratio_after_bytes, self._packed.position * self._limits.ratio):
             raise SourceInvalid(f"the source archive unpacks to more than {self._limits.ratio} times its size")
         return piece
 
 
-class _Counted:
-    def __init__(self, source: Source, count: Callable[[int], None]) -> None:
-        self._source, self._count = source, count
+class _Packed:
+    def __init__(self, source: Source) -> None:
+        self._source, self.position = source, 0
 
     def read(self, size: int) -> bytes:
         """Read ``size`` bytes and fewer only at the end; gzip takes a short read of its header for the end."""
@@ -284,7 +269,7 @@ class _Counted:
         while left and (piece := self._source.read(left)):
             pieces.append(piece)
             left -= len(piece)
-        self._count(size - left)
+        self.position += size - left
         return b"".join(pieces)
 
 

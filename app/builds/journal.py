@@ -2,13 +2,17 @@
 later at most.
 
 One journal per attempt and one row per flush, numbered by the lease holder alone, so that readers can follow by
-number and never skip a row that commits late. Text that PostgreSQL cannot hold (NUL, lone surrogates) becomes U+FFFD.
+number and never skip a row that commits late. A row whose commit nobody confirmed is sent again exactly as it was,
+until somebody does. Text that PostgreSQL cannot hold (NUL, lone surrogates) becomes U+FFFD.
+
+Rows are stored by tasks of their own, so that whoever is cancelled while it waits for one does not cut it off.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
+from collections import deque
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -16,7 +20,7 @@ import asyncpg
 import structlog
 
 from app.builds import store
-from app.errors import DatabaseUnavailable, LeaseLost
+from app.errors import AppError, DatabaseUnavailable, LeaseLost
 from app.postgres.pool import transaction
 
 if TYPE_CHECKING:
@@ -28,8 +32,11 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 FLUSH_S: Final = 0.25
+STOPPING_S: Final = 3.0  # of the ten seconds in which the process has to stop
 PIECE_CHARACTERS: Final = 64 * 1024
 MOST_WAITING_CHARACTERS: Final = 8 * 1024 * 1024
+MOST_CHARACTERS: Final = 64 * 1024 * 1024
+LAST_CHARACTERS: Final = 64 * 1024
 UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -53,22 +60,78 @@ def next_piece(text: str, *, whole: bool) -> str:
     return text[: end or PIECE_CHARACTERS] if end or len(text) >= PIECE_CHARACTERS else ""
 
 
+class Limit:
+    """How much of an endless log is kept: its first ``most`` characters, and its last lines, which say how it ended.
+
+    The log itself says where it was cut and how much is missing.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = self._room = most
+        self._cut = False
+        self._behind = 0
+        self._last: deque[str] = deque()
+        self._last_characters = 0
+
+    def let_through(self, text: str) -> str:
+        """The part of the text that is to be stored now."""
+        if len(text) <= self._room and not self._cut:
+            self._room -= len(text)
+            return text
+        kept = text[: self._room]
+        self._remember(text[self._room :])
+        self._room = 0
+        if self._cut:
+            return ""
+        self._cut = True
+        return (
+            f"{kept}\n… the log is cut here: one attempt may print {self._most:,} characters; "
+            "its last lines follow when it has ended …\n"
+        )
+
+    def ending(self) -> str:
+        """The last lines of what was not let through; called again, nothing."""
+        text = "".join(self._last)[-LAST_CHARACTERS:]
+        left_out = self._behind - len(text)
+        self._last.clear()
+        self._behind = self._last_characters = 0
+        if left_out == 0:
+            return text
+        half, _, lines = text.partition("\n")
+        if lines:
+            left_out, text = left_out + len(half) + 1, lines
+        return f"\n… {left_out:,} characters are missing here; the log ends with: …\n{text}"
+
+    def _remember(self, text: str) -> None:
+        self._behind += len(text)
+        self._last.append(text[-LAST_CHARACTERS:])
+        self._last_characters += len(self._last[-1])
+        while self._last_characters - len(self._last[0]) >= LAST_CHARACTERS:
+            self._last_characters -= len(self._last.popleft())
+
+
 class Journal:
     """Takes log text and sees to it that it is stored, in order; use it through ``journal``."""
 
-    def __init__(self, pool: Pool, lease: Lease, last_seq: int) -> None:
+    def __init__(self, pool: Pool, lease: Lease, last_seq: int, most_characters: int) -> None:
         self._pool, self._lease, self._seq = pool, lease, last_seq
+        self._limit = Limit(most_characters)
         self._waiting: list[str] = []
-        self._characters = 0
-        self._storing = asyncio.Lock()
+        self._unsure = ""  # sent as row _seq + 1, and not confirmed
+        self._characters = 0  # waiting or unsure
+        self._whole = False
+        self._round: asyncio.Task[None] | None = None
+        self._failure: Exception | None = None
 
     async def write(self, text: str) -> None:
         """Take log text; waits only while more is waiting than one row holds.
 
-        Raises ``LeaseLost``, and ``DatabaseUnavailable`` when far too much is waiting for a database that is away.
+        Raises ``LeaseLost``, whatever else stopped the journal since the last write, and ``DatabaseUnavailable`` when
+        far too much is waiting for a database that is away.
         """
-        self._waiting.append(text)
-        self._characters += len(text)
+        if self._failure is not None:
+            raise self._failure
+        self._take(self._limit.let_through(text))
         if self._characters >= PIECE_CHARACTERS:
             try:
                 await self.flush()
@@ -76,49 +139,110 @@ class Journal:
                 if self._characters > MOST_WAITING_CHARACTERS:
                     raise
 
-    async def flush(self, *, whole: bool = False) -> None:
-        """Store every complete line taken so far; ``whole``: also the line that has no end yet."""
-        async with self._storing:
-            while piece := next_piece("".join(self._waiting), whole=whole):
-                self._waiting = ["".join(self._waiting)]
-                await self._store(storable(piece))
-                # Whatever was written while the row was on its way has been appended behind the text.
-                self._waiting[0] = self._waiting[0][len(piece) :]
-                self._characters -= len(piece)
-
-    async def _store(self, piece: str) -> None:
-        try:
-            async with transaction(self._pool) as conn:
-                held = await store.append_log(conn, self._lease, self._seq + 1, piece)
-        except asyncpg.UniqueViolationError:
-            held = True  # an earlier try was committed although its answer got lost
-        if not held:
-            raise LeaseLost(self._lease.stage, self._lease.row_id)
-        self._seq += 1
+    async def flush(self) -> None:
+        """Store every complete line taken so far; who is cancelled meanwhile leaves the row on its way alone."""
+        if self._round is None or self._round.done():
+            self._round = asyncio.create_task(self._store_all())
+        await asyncio.shield(self._round)
 
     async def tick(self) -> None:
-        """Flush again and again; a database that is away for a moment only delays the log."""
+        """Flush again and again; a database that is away for a moment only delays the log.
+
+        Anything else ends it, and is raised by the next write.
+        """
         while True:
             await asyncio.sleep(FLUSH_S)
             try:
                 await self.flush()
             except DatabaseUnavailable as error:
                 log.warning("log_delayed", reason=str(error))
+            except Exception as error:  # noqa: BLE001 - the next write raises it
+                self._failure = error
+                return
+
+    async def close(self) -> None:
+        """Store the rest, also a line that has no end; raises what stopped the journal, if something did."""
+        self._end()
+        try:
+            await self.flush()
+        except asyncio.CancelledError:
+            await self.close_in_haste()
+            raise
+        if self._failure is not None:
+            raise self._failure
+
+    async def close_in_haste(self) -> None:
+        """Store the rest if that takes no more than a moment: the process is to stop, and another attempt follows."""
+        self._end()
+        try:
+            async with asyncio.timeout(STOPPING_S):
+                await self.flush()
+        except (TimeoutError, AppError) as error:
+            log.warning("log_cut_short", reason=str(error) or "the database did not answer in time")
+        except Exception:
+            log.exception("journal_crashed")
+        finally:
+            if self._round is not None:
+                self._round.cancel()
+
+    def _end(self) -> None:
+        self._whole = True
+        self._take(self._limit.ending())
+
+    def _take(self, text: str) -> None:
+        self._waiting.append(text)
+        self._characters += len(text)
+
+    async def _store_all(self) -> None:
+        while True:
+            again = bool(self._unsure)
+            self._unsure = self._unsure or self._next_piece()
+            if not self._unsure:
+                return
+            await self._store(self._unsure, again=again)
+            self._characters -= len(self._unsure)
+            self._unsure = ""
+
+    def _next_piece(self) -> str:
+        text = "".join(self._waiting)
+        piece = next_piece(text, whole=self._whole)
+        self._waiting = [text[len(piece) :]]
+        return storable(piece)
+
+    async def _store(self, piece: str, *, again: bool) -> None:
+        try:
+            async with transaction(self._pool) as conn:
+                held = await store.append_log(conn, self._lease, self._seq + 1, piece)
+        except asyncpg.UniqueViolationError:
+            if not again:
+                raise
+            held = True  # the earlier try was committed although its answer got lost
+        if not held:
+            raise LeaseLost(self._lease.stage, self._lease.row_id)
+        self._seq += 1
 
 
 @asynccontextmanager
-async def journal(pool: Pool, lease: Lease, last_seq: int) -> AsyncIterator[Journal]:
-    """A journal that flushes by itself; on leaving, everything has been stored.
+async def journal(
+    pool: Pool, lease: Lease, last_seq: int, *, most_characters: int = MOST_CHARACTERS
+) -> AsyncIterator[Journal]:
+    """A journal that flushes by itself; on leaving, everything has been stored, except when the caller was cancelled
+    and the database did not take the rest within three seconds.
 
-    A lease that is lost while the caller is busy elsewhere shows at its next write.
+    What stops the journal while the caller is busy elsewhere, such as a lost lease, shows at its next write. Of more
+    than ``most_characters`` only the last lines are kept, and the log says so.
     """
-    kept = Journal(pool, lease, last_seq)
+    kept = Journal(pool, lease, last_seq, most_characters)
     ticker = asyncio.create_task(kept.tick())
     try:
         yield kept
+    except asyncio.CancelledError:
+        await kept.close_in_haste()
+        raise
+    except Exception:
+        await kept.close()
+        raise
+    else:
+        await kept.close()
     finally:
         ticker.cancel()
-        await asyncio.wait({ticker})
-        if not ticker.cancelled() and (error := ticker.exception()):
-            raise error
-        await kept.flush(whole=True)

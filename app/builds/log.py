@@ -1,4 +1,4 @@
-"""Reading a build's log: whole, or followed while it grows."""
+"""Reading a build's log: what is stored, or followed while it grows. Never more of it in memory than one batch."""
 
 from __future__ import annotations
 
@@ -14,20 +14,23 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from app.postgres.listen import Wakeups
-    from app.postgres.pool import Connection, Pool
+    from app.postgres.pool import Pool
 
-PIECES: Final = 500
+PIECES: Final = 16  # of at most 64 KiB each: a batch takes the event loop some milliseconds
 LOOK_AGAIN_S: Final = 5.0
 
 
-async def whole_log(conn: Connection, build_id: int) -> str:
-    """Everything stored so far, in order."""
-    text: list[str] = []
-    last = 0
-    while pieces := await store.read_log(conn, build_id, last, PIECES):
-        last = pieces[-1][0]
-        text += [data for _, data in pieces]
-    return "".join(text)
+async def stored_log(pool: Pool, build_id: int) -> AsyncIterator[str]:
+    """Everything stored so far, in order, in parts of at most about a million characters."""
+    after = 0
+    while True:
+        async with transaction(pool) as conn:
+            pieces = await store.read_log(conn, build_id, after, PIECES)
+        if pieces:
+            after = pieces[-1][0]
+            yield "".join(text for _, text in pieces)
+        if len(pieces) < PIECES:
+            return
 
 
 async def follow_log(pool: Pool, wakeups: Wakeups, build_id: int, after: int) -> AsyncIterator[tuple[int, str]]:

@@ -1,72 +1,110 @@
 """POST /webhooks/github: limit, verify, store, decide, answer. Nothing here waits for GitHub, Docker or Slack.
 
-A delivery is answered 2xx only after its transaction has committed: GitHub never sends it again by itself.
+A delivery is answered 2xx only after its transaction has committed: GitHub never sends it again by itself. GitHub waits
+ten seconds for the answer, so a database that is away for a moment is asked again, and one that stays away is a 503 in
+time, which *Recent Deliveries* shows.
 """
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import nullcontext
+from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
 import structlog
 from starlette.responses import JSONResponse
 
-from app.body import read_body
+from app.body import declared_bytes, read_body
 from app.deliveries.model import Ignored
 from app.deliveries.store import Accepted, Duplicate, store_unreadable, take_in
-from app.errors import BadSignature, PayloadInvalid
+from app.errors import BadSignature, DatabaseUnavailable, PayloadInvalid
 from app.github.payload import parse_event
 from app.github.signature import verify_signature
 from app.postgres.pool import transaction
 from app.problems import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from app.postgres.pool import Pool
+    from app.postgres.pool import Connection, Pool
 
 log = structlog.get_logger(__name__)
 
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
+
 MOST_BYTES: Final = 25 * 1024 * 1024
+LARGE_BYTES: Final = 256 * 1024  # more would hold the event loop for longer than a few milliseconds
+LARGE_AT_ONCE: Final = 4
 LONGEST_HEADER: Final = 200
+ANSWER_S: Final = 8.5
+PAUSES_S: Final = (0.5, 2.0)
 
 
 class WebhookEndpoint:
-    """Answers GitHub's webhook requests."""
+    """Answers GitHub's webhook requests. Of large bodies only a few are in memory at once; others wait unread."""
 
-    def __init__(self, pool: Pool, secrets: Sequence[str]) -> None:
-        self._pool, self._secrets = pool, tuple(secrets)
+    def __init__(self, pool: Pool, secrets: Sequence[str], *, answer_s: float = ANSWER_S) -> None:
+        self._pool, self._secrets, self._answer_s = pool, tuple(secrets), answer_s
+        self._large = asyncio.Semaphore(LARGE_AT_ONCE)
 
     async def answer(self, request: Request) -> Response:
-        """202 accepted, 200 duplicate or ignored; 401, 400, 413 and 503 as problems."""
+        """202 accepted, 200 duplicate or ignored; 401, 400, 413 and 503 as problems, all within nine seconds.
+
+        Raises ``DatabaseUnavailable`` when the delivery could not be stored.
+        """
         if not self._secrets:
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "no webhook secret is configured; set GITHUB_WEBHOOK_SECRET")
-        body = await read_body(request, MOST_BYTES)
+        # A task of its own: a transaction that is cancelled may take longer to end than GitHub waits.
+        work = asyncio.create_task(self._read_and_answer(request))
+        work.add_done_callback(_seen)
         try:
-            verify_signature(self._secrets, body, request.headers.get("x-hub-signature-256"))
-        except BadSignature as error:
-            log.warning("delivery_refused", reason=str(error))
-            raise Problem(HTTPStatus.UNAUTHORIZED, str(error)) from None
-        guid = required_header(request, "x-github-delivery")
-        event = required_header(request, "x-github-event")
-        with structlog.contextvars.bound_contextvars(delivery=guid, github_event=event):
-            return await self._take_in(guid, event, request.headers.get("content-type", ""), body)
+            await asyncio.wait({work}, timeout=self._answer_s)
+            if work.done():
+                return work.result()
+        finally:
+            work.cancel()
+        log.warning("delivery_too_slow", delivery=request.headers.get("x-github-delivery", "")[:LONGEST_HEADER])
+        raise Problem(
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            f"the delivery could not be read and stored within {self._answer_s} s; redeliver it on GitHub",
+            headers={"Retry-After": "5", "Connection": "close"},
+        )
+
+    async def _read_and_answer(self, request: Request) -> Response:
+        declared = declared_bytes(request)
+        async with nullcontext() if declared is not None and declared <= LARGE_BYTES else self._large:
+            body = await read_body(request, MOST_BYTES)
+            try:
+                given = request.headers.get("x-hub-signature-256")
+                secret = await _aside(len(body), verify_signature, self._secrets, body, given)
+            except BadSignature as error:
+                log.warning("delivery_refused", reason=str(error))
+                raise Problem(HTTPStatus.UNAUTHORIZED, str(error)) from None
+            guid = required_header(request, "x-github-delivery")
+            event = required_header(request, "x-github-event")
+            # Which of the secrets it was, counted from 0: when no delivery names the old one any more, it can go.
+            with structlog.contextvars.bound_contextvars(delivery=guid, github_event=event, secret_index=secret):
+                return await self._take_in(guid, event, request.headers.get("content-type", ""), body)
 
     async def _take_in(self, guid: str, event: str, content_type: str, body: bytes) -> Response:
         try:
-            parsed = parse_event(event, content_type, body)
+            parsed = await _aside(len(body), parse_event, event, content_type, body)
         except PayloadInvalid as error:
-            async with transaction(self._pool) as conn:
-                await store_unreadable(
-                    conn, guid=guid, event=event, content_type=content_type, body=body, reason=str(error)
-                )
-            log.warning("delivery_unreadable", reason=str(error))
-            raise Problem(HTTPStatus.BAD_REQUEST, str(error)) from None
-        async with transaction(self._pool) as conn:
-            outcome = await take_in(conn, guid=guid, event=event, content_type=content_type, body=body, parsed=parsed)
+            sentence = str(error)
+            await self._stored(
+                partial(store_unreadable, guid=guid, event=event, content_type=content_type, body=body, reason=sentence)
+            )
+            log.warning("delivery_unreadable", reason=sentence)
+            raise Problem(HTTPStatus.BAD_REQUEST, sentence) from None
+        outcome = await self._stored(
+            partial(take_in, guid=guid, event=event, content_type=content_type, body=body, parsed=parsed)
+        )
         match outcome:
             case Accepted(builds):
                 log.info("delivery_accepted", repo=parsed.repo, ref=parsed.ref, builds=list(builds))
@@ -78,6 +116,29 @@ class WebhookEndpoint:
             case Ignored(reason):
                 log.info("delivery_ignored", reason=reason)
                 return JSONResponse({"delivery": guid, "outcome": "ignored", "reason": reason})
+
+    async def _stored(self, work: Callable[[Connection], Awaitable[Result]]) -> Result:
+        """Do the work in one transaction; up to three times, which the delivery's GUID makes harmless."""
+        for pause in PAUSES_S:
+            try:
+                async with transaction(self._pool) as conn:
+                    return await work(conn)
+            except DatabaseUnavailable as error:
+                log.warning("delivery_delayed", reason=str(error), wait_s=pause)
+            await asyncio.sleep(pause)
+        async with transaction(self._pool) as conn:
+            return await work(conn)
+
+
+async def _aside(size: int, work: Callable[Given, Result], *args: Given.args, **kwargs: Given.kwargs) -> Result:
+    """Do the work in a thread when it is about many bytes."""
+    return await asyncio.to_thread(work, *args, **kwargs) if size > LARGE_BYTES else work(*args, **kwargs)
+
+
+def _seen(work: asyncio.Task[Response]) -> None:
+    """Whatever became of work that nobody waits for any more, it has been logged."""
+    if not work.cancelled():
+        work.exception()
 
 
 def required_header(request: Request, name: str) -> str:

@@ -34,8 +34,9 @@ async def enqueue(conn: Connection, event: NoticeEvent, subject_id: int, facts: 
         await wake(conn, TOPIC)
 
 
-async def claim(conn: Connection, *, token: UUID, lease_s: float, worker: str) -> ClaimedNotice | None:
-    row = await conn.fetchrow(SQL.claim_notice, token, lease_s, worker)
+async def claim(conn: Connection, *, kind: str, token: UUID, lease_s: float, worker: str) -> ClaimedNotice | None:
+    """Take the notice that waits longest for a channel of this kind that is on; None when there is none."""
+    row = await conn.fetchrow(SQL.claim_notice, token, lease_s, worker, kind)
     if row is None:
         return None
     return ClaimedNotice(
@@ -59,8 +60,10 @@ async def settle(conn: Connection, lease: Lease, state: NoticeState, answer: str
 
 
 async def retry(conn: Connection, lease: Lease, wait_s: float, answer: str) -> bool:
+    """Let it wait so long before it is claimed again; False when the lease was lost."""
     return await conn.fetchval(SQL.retry_notice, lease.row_id, lease.token, wait_s, answer) is not None
 
 
 async def hand_back(conn: Connection, lease: Lease) -> bool:
+    """Let another worker claim it at once, without an attempt having been made; False when the lease was lost."""
     return await conn.fetchval(SQL.hand_back_notice, lease.row_id, lease.token) is not None

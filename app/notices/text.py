@@ -44,19 +44,24 @@ def said(event: NoticeEvent, facts: Mapping[str, Any], public_url: str) -> tuple
             headline = f":x: *{_image(facts)}* could not be built: {_escape(facts['error'])}"
             return headline, _tail(facts["log_tail"]), _build_footer(facts, public_url)
         case NoticeEvent.ROLLOUT_DONE:
-            what = "stopped" if facts["kind"] == "stop" else f"runs *{_escape(facts['image'])}*"
+            what = "is stopped" if facts["kind"] == "stop" else f"runs *{_escape(facts['image'])}*"
             headline = f":white_check_mark: *{_escape(facts['product'])}* {what}"
             return headline, "", _rollout_footer(facts, public_url)
         case NoticeEvent.ROLLOUT_FAILED:
-            kept = "goes on with what it ran" if facts["state"] == "rolled_back" else "is not running"
-            headline = (
-                f":warning: *{_escape(facts['product'])}* could not be brought to *{_escape(facts['image'])}* "
-                f"and {kept}: {_escape(facts['error'])}"
-            )
+            headline = f":warning: *{_escape(facts['product'])}* {_failure(facts)}: {_escape(facts['error'])}"
             output = [line for task in facts["task_errors"][:1] for line in str(task.get("output", "")).splitlines()]
             return headline, _tail(output), _rollout_footer(facts, public_url)
         case _:
             assert_never(event)
+
+
+def _failure(facts: Mapping[str, Any]) -> str:
+    """What could not be done, and what that means for those who use the product."""
+    kept = facts["state"] == "rolled_back"
+    if facts["kind"] == "stop":
+        return f"could not be stopped{' and goes on with what it ran' if kept else ''}"
+    meaning = "goes on with what it ran" if kept else "is not running"
+    return f"could not be brought to *{_escape(facts['image'])}* and {meaning}"
 
 
 def _image(facts: Mapping[str, Any]) -> str:
@@ -71,6 +76,8 @@ def _build_footer(facts: Mapping[str, Any], public_url: str) -> str:
 
 def _rollout_footer(facts: Mapping[str, Any], public_url: str) -> str:
     link = f"<{public_url}/api/v1/rollouts/{facts['rollout_id']}|rollout {facts['rollout_id']}>"
+    if facts["kind"] == "stop":
+        return link
     return f"port {facts['port']}, {facts['replicas']} replica{'s' * (facts['replicas'] != 1)}, {link}"
 
 

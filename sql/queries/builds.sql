@@ -81,9 +81,9 @@ update builds set lease_until = now() + make_interval(secs => $3)
 update builds set commit_sha = $3 where id = $1 and lease_token = $2 returning id;
 
 -- name: append_log
--- Write the next piece of the log, if the lease still holds.
+-- Write the next piece of the log, if the lease still holds; it cannot move on before this piece is committed or gone.
 insert into build_log (build_id, seq, data)
-select id, $3, $4 from builds where id = $1 and lease_token = $2
+select id, $3, $4 from builds where id = $1 and lease_token = $2 for share
 returning seq;
 
 -- name: read_log

@@ -11,11 +11,12 @@ on conflict (channel_id, event, subject_id) do nothing
 returning id;
 
 -- name: claim_notice
--- Take the oldest notice that waits, under a new lease.
+-- Take the oldest notice that waits for a channel of this kind, if the channel is on, under a new lease.
 update notices set lease_token = $1, lease_until = now() + make_interval(secs => $2), worker = $3, attempt = attempt + 1
- where id = (select id from notices
-              where state = 'pending' and run_after <= now() and (lease_until is null or lease_until < now())
-              order by run_after, id for update skip locked limit 1)
+ where id = (select n.id from notices n join channels c on c.id = n.channel_id
+              where n.state = 'pending' and n.run_after <= now() and (n.lease_until is null or n.lease_until < now())
+                and c.enabled and c.kind = $4
+              order by n.run_after, n.id for update of n skip locked limit 1)
 returning id, event, subject_id, facts, attempt, created_at, now() as claimed_at;
 
 -- name: renew_notice

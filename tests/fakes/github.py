@@ -107,7 +107,7 @@ class LocalGitHub:
         repository = self.state.add(repo)
         repository.private = private
         await repository.create()
-        clone = self._clone(repo)
+        clone = self.clone_of(repo)
         clone.mkdir(parents=True)
         await git(clone, "init", "--quiet", "--initial-branch=main", ".")
         sha = await self._commit_files(clone, files or {"README.md": f"# {repo}\n"}, "first commit")
@@ -116,7 +116,7 @@ class LocalGitHub:
 
     async def commit(self, repo: str, files: Mapping[str, str], message: str = "a change") -> str:
         """Commit files on ``main`` and push the branch; the commit's SHA."""
-        sha = await self._commit_files(self._clone(repo), files, message)
+        sha = await self._commit_files(self.clone_of(repo), files, message)
         await self.push(repo, "main")
         return sha
 
@@ -128,20 +128,20 @@ class LocalGitHub:
         """
         options = ["--force"] if force else []
         options += ["--annotate", f"--message=release {name}"] if annotated else []
-        await git(self._clone(repo), "tag", *options, "--", name, at)
+        await git(self.clone_of(repo), "tag", *options, "--", name, at)
         if push:
             await self.push(repo, f"{'+' if force else ''}refs/tags/{name}")
-        return await git(self._clone(repo), "rev-parse", f"refs/tags/{name}^{{}}")
+        return await git(self.clone_of(repo), "rev-parse", f"refs/tags/{name}^{{}}")
 
     async def delete_tag(self, repo: str, name: str) -> None:
-        await git(self._clone(repo), "tag", "--delete", "--", name)
+        await git(self.clone_of(repo), "tag", "--delete", "--", name)
         await self.push(repo, f":refs/tags/{name}")
 
     async def push(self, repo: str, *refspecs: str) -> None:
         """``git push`` over HTTP; returns when the webhooks it caused have been answered."""
         basic = base64.b64encode(f"x-access-token:{self.state.token}".encode()).decode()
         options = ["-c", f"http.extraHeader=Authorization: Basic {basic}"] if self.state.token else []
-        await git(self._clone(repo), *options, "push", "--quiet", self.remote_url(repo), *refspecs)
+        await git(self.clone_of(repo), *options, "push", "--quiet", self.remote_url(repo), *refspecs)
         await self.hooks.settled()
 
     # ------------------------------------------------------------ failures on demand
@@ -215,7 +215,7 @@ class LocalGitHub:
         assert found is not None, f"no repository {repo}"
         return found
 
-    def _clone(self, repo: str) -> Path:
+    def clone_of(self, repo: str) -> Path:
         return self.state.root.parent / "clones" / repo
 
     async def _commit_files(self, clone: Path, files: Mapping[str, str], message: str) -> str:

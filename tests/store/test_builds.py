@@ -6,10 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING, cast
 
 from app.builds import store
-from app.builds.journal import journal
 from app.builds.model import BuildState, Cause
 from app.builds.work import BuildStage
-from app.errors import LeaseLost
 from app.postgres.pool import transaction
 from app.queue.lease import Beat
 from app.repositories.recipe import Recipe
@@ -173,45 +171,3 @@ async def test_a_stopping_worker_hands_back_and_never_uses_up_the_last_attempt(p
         async with transaction(pool) as conn:
             assert await store.hand_back(conn, claimed.lease)
     assert (await read(pool, build_id)).state is BuildState.PENDING
-
-
-async def test_the_log_is_complete_in_order_and_whole_lines(pool: Pool) -> None:
-    claimed = await claimed_build(pool)
-    async with journal(pool, claimed.lease, 0) as lines:
-        for number in range(20_000):
-            await lines.write(f"line {number}\nhalf of ")
-        await lines.write("the end\x00\ud800")
-    async with transaction(pool) as conn:
-        pieces = await store.read_log(conn, claimed.id, 0, 10_000)
-    expected = "".join(f"line {number}\nhalf of " for number in range(20_000)) + "the end\ufffd\ufffd"
-    assert "".join(text for _, text in pieces) == expected
-    assert [seq for seq, _ in pieces] == list(range(1, len(pieces) + 1))
-    assert all(text.endswith("\n") for _, text in pieces[:-1])
-    assert max(len(text) for _, text in pieces) <= 64 * 1024
-
-
-async def test_a_line_without_an_end_waits_and_one_longer_than_a_row_does_not(pool: Pool) -> None:
-    claimed = await claimed_build(pool)
-    async with journal(pool, claimed.lease, 0) as lines:
-        await lines.write("no end")
-        await lines.flush()
-        async with transaction(pool) as conn:
-            assert await store.read_log(conn, claimed.id, 0, 10) == []
-        await lines.write("x" * 100_000)
-        await lines.flush()
-        async with transaction(pool) as conn:
-            assert await store.read_log(conn, claimed.id, 0, 10) != []
-
-
-async def test_the_log_of_a_lost_lease_is_not_written(pool: Pool, tmp_path: Path) -> None:
-    claimed = await claimed_build(pool)
-    await expire(pool, "builds", claimed.id)
-    await stage(pool, tmp_path).recover()
-    try:
-        async with journal(pool, claimed.lease, 0) as lines:
-            await lines.write("a line\n")
-        raise AssertionError("nobody noticed")
-    except LeaseLost:
-        pass
-    async with transaction(pool) as conn:
-        assert await store.read_log(conn, claimed.id, 0, 10) == []

@@ -20,7 +20,7 @@ CASES = [
     ("builds", "builds_of_image", ["5"], "builds_by_image"),
     ("rollouts", "claim_rollout", [TOKEN, "30", "'w'", "60", "60"], "rollouts_to_claim"),
     ("rollouts", "rollouts_of_product", ["5", "null", "50"], "rollouts_by_product"),
-    ("notices", "claim_notice", [TOKEN, "30", "'w'"], "notices_to_claim"),
+    ("notices", "claim_notice", [TOKEN, "30", "'w'", "'slack'"], "notices_to_claim"),
 ]
 
 FILL = """

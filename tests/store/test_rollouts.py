@@ -28,7 +28,7 @@ from tests.factories import (
     queue_rollout,
     succeed,
 )
-from tests.world import until
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from app.builds.model import ClaimedBuild

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from tests.world import free_port, until
+from tests.waiting import until
+from tests.world import free_port
 
 if TYPE_CHECKING:
     from tests.world import World

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from app.engine.service import remove_service
 from tests.fakes.github import LocalGitHub
-from tests.world import SECRET, TOKEN, clean_images, free_port, until
+from tests.waiting import until
+from tests.world import FILES, SECRET, TOKEN, clean_images, free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -190,6 +192,61 @@ async def begun_and_stopped(github: LocalGitHub, repo: str, log: Path, environme
         assert loop.time() - stopped_at < 10
         assert code == 0, log.read_text()
     return image_id
+
+
+async def test_a_killed_process_loses_nothing(tmp_path: Path, database: str, engine: Engine) -> None:
+    """`kill -9` while an image is built, and again while its rollout is watched: the next process makes it right."""
+    async with LocalGitHub.start(tmp_path / "github", webhook_secret=SECRET) as github:
+        run_word = os.urandom(3).hex()
+        repo, log = f"acme/kill-{run_word}", tmp_path / "log"
+        files = FILES | {
+            "VERSION": "v1.0.0",
+            "Dockerfile": FILES["Dockerfile"].replace("RUN", f"RUN sleep 3; : {run_word};"),
+        }
+        await github.create_repository(repo, files)
+        environment = {
+            "DATABASE_URL": database,
+            "TAGSHIP_DATA_DIR": str(tmp_path / "data"),
+            "TAGSHIP_API_TOKEN": TOKEN,
+            "TAGSHIP_SECRET_KEY": "a-secret-key-for-stories",
+            "TAGSHIP_LEASE_S": "2",
+            "GITHUB_API_URL": github.url,
+            "GITHUB_WEBHOOK_SECRET": SECRET,
+        } | docker_host()
+        slug = f"kill-{run_word}"
+        try:
+            async with served(log, **environment) as (process, client):
+                github.hooks.url = f"{client.base_url}/webhooks/github".replace("//webhooks", "/webhooks")
+                await client.post("/api/v1/repositories", json={"repo": repo})
+                await github.tag(repo, "v1.0.0")
+                await state_is(client, "/api/v1/images/1", "build_status", "building")
+                body = {"name": "K", "slug": slug, "port": free_port(), "publish_mode": "host"}
+                made = await client.post("/api/v1/products", json=body | {"image_id": 1, "when_built": True})
+                assert made.status_code == 201, made.text
+                process.kill()
+                await process.wait()
+            async with served(log, **environment) as (process, client):
+                await state_is(client, "/api/v1/images/1", "build_status", "success")
+                assert (await client.get("/api/v1/images/1?log=false")).json()["attempt"] == 2
+                await state_is(client, "/api/v1/rollouts/1", "state", "converging")
+                process.kill()
+                await process.wait()
+            async with served(log, **environment) as (_, client):
+                await state_is(client, "/api/v1/rollouts/1", "state", "done")
+                await state_is(client, "/api/v1/products/1", "status", "running")
+                assert len((await client.get("/api/v1/products/1/rollouts")).json()) == 1
+        finally:
+            await remove_service(engine, f"tagship-{slug}")
+            await clean_images(engine, repo.partition("/")[2])
+
+
+async def state_is(client: httpx.AsyncClient, path: str, field: str, wanted: str) -> None:
+
+    async def look() -> bool:
+        answer = await client.get(path)
+        return answer.status_code == 200 and answer.json()[field] == wanted
+
+    await until(look, f"{field} of {path} is {wanted}", 60)
 
 
 @pytest.mark.parametrize("command", ["serve", "worker"])

@@ -335,7 +335,7 @@ def test_header_of_gigabytes_is_not_read_into_memory() -> None:
     info = entry("top/a", tarfile.XHDTYPE, size=50_000_000)
     raw = io.BytesIO()
     with gzip.GzipFile(fileobj=raw, mode="wb") as out:
-        out.write(gzip.decompress(packed()).rstrip(b"\0").ljust(4096, b"\0")[: 512 * 6])
+        out.write(gzip.decompress(packed())[: 512 * 5])  # up to where the next header would stand
         out.write(info.tobuf(tarfile.USTAR_FORMAT))
         out.write(bytes(50_000_000))
     with pytest.raises(SourceInvalid, match="a header of the source archive"):
@@ -366,6 +366,42 @@ def test_damaged_header_in_the_middle_is_no_end() -> None:
     raw = bytearray(gzip.decompress(packed(entry("top/a"), entry("top/b"))))
     at = raw.index(b"top/a")
     raw[at + 150] ^= 1
+    with pytest.raises(SourceInvalid, match="damaged"):
+        rewrite(gzip.compress(bytes(raw)), COMMIT)
+
+
+def test_one_block_of_zeros_is_not_yet_the_end() -> None:
+    raw = gzip.decompress(packed())
+    end = 512 * 5
+    assert not any(raw[end:])
+    with pytest.raises(GitHubUnavailable, match="ended early"):
+        rewrite(gzip.compress(raw[: end + 512]), COMMIT)
+    rewrite(gzip.compress(raw[: end + 1024]), COMMIT)
+    with pytest.raises(SourceInvalid, match="damaged"):
+        rewrite(gzip.compress(raw + b"more"), COMMIT)
+    with pytest.raises(SourceInvalid, match="behind its end"):
+        rewrite(gzip.compress(raw + bytes(2_000_000)), COMMIT)
+
+
+LONG_NAMED = gzip.decompress(packed(entry("top/" + "d" * 300)))
+"""Blocks: global header and its text, top, Dockerfile and its text, extended header and its text, long-named file."""
+
+
+@pytest.mark.parametrize("cut", range(0, 512 * 8, 256))
+def test_tar_cut_anywhere_before_its_end_is_worth_another_try(cut: int) -> None:
+    with pytest.raises(GitHubUnavailable, match="ended early"):
+        rewrite(gzip.compress(LONG_NAMED[:cut]), COMMIT)
+
+
+@pytest.mark.parametrize("block", [0, 2, 3, 5, 7])
+@pytest.mark.parametrize("lost", [False, True])
+def test_damage_to_any_header_is_no_end(block: int, lost: bool) -> None:
+    raw = bytearray(LONG_NAMED)
+    assert raw[512 * block + 257 :].startswith(b"ustar")
+    if lost:
+        raw[512 * block : 512 * (block + 1)] = bytes(512)
+    else:
+        raw[512 * block + 150] ^= 1
     with pytest.raises(SourceInvalid, match="damaged"):
         rewrite(gzip.compress(bytes(raw)), COMMIT)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
@@ -45,7 +45,7 @@ class Bench:
         self.claims: deque[Exception] = deque()
         self.claiming, self.may_claim = asyncio.Event(), asyncio.Event()
         self.may_claim.set()
-        self.begun, self.changed = asyncio.Event(), asyncio.Condition()
+        self.begun, self.renewed, self.changed = asyncio.Event(), asyncio.Event(), asyncio.Condition()
 
     async def recover(self) -> None:
         if self.recovery is not None:
@@ -71,6 +71,7 @@ class Bench:
             self.running -= 1
 
     async def renew(self, job: Task) -> Beat:
+        self.renewed.set()
         if isinstance(self.renewal, Exception):
             raise self.renewal
         return self.renewal
@@ -248,8 +249,9 @@ async def test_a_cancelled_job_is_stopped_and_then_settled_as_cancelled() -> Non
 
 async def test_a_cancellation_that_comes_while_a_job_is_settled_comes_too_late() -> None:
     async def settle() -> None:
+        stage.renewed.clear()
         stage.renewal = Beat.CANCEL
-        await asyncio.sleep(0.1)
+        await stage.renewed.wait()
         await stage.settle()
 
     stage = Bench(1, lambda: asyncio.sleep(0, settle))
@@ -325,10 +327,8 @@ async def test_a_job_that_does_not_stop_is_handed_back_all_the_same() -> None:
 
 async def test_a_job_that_ends_well_although_it_was_told_to_stop_is_not_handed_back() -> None:
     async def work() -> Settle:
-        try:
+        with suppress(asyncio.CancelledError):
             await endless()
-        except asyncio.CancelledError:
-            pass
         return stage.settle
 
     stage = Bench(1, work)

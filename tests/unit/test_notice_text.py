@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from app.notices.model import NoticeEvent
 from app.notices.text import slack_payload
 
@@ -55,6 +57,26 @@ def test_a_rollout_that_is_done_says_what_runs() -> None:
     assert slack_payload(NoticeEvent.ROLLOUT_DONE, ROLLOUT, "https://t")["text"] == (
         ":white_check_mark: *Allianz* runs *bre-payments:v1.1.0*"
     )
+
+
+def test_a_stop_speaks_of_no_image_and_no_replicas() -> None:
+    facts = ROLLOUT | {"kind": "stop", "replicas": 0}
+    payload = slack_payload(NoticeEvent.ROLLOUT_DONE, facts, "https://t")
+    assert payload["text"] == ":white_check_mark: *Allianz* is stopped"
+    assert payload["blocks"][-1]["elements"][0]["text"] == "<https://t/api/v1/rollouts/7|rollout 7>"
+
+
+@pytest.mark.parametrize(
+    ("state", "sentence"),
+    [
+        ("rolled_back", "*Allianz* could not be stopped and goes on with what it ran: the task hangs"),
+        ("failed", "*Allianz* could not be stopped: the task hangs"),
+    ],
+)
+def test_a_stop_that_failed_says_that_the_product_could_not_be_stopped(state: str, sentence: str) -> None:
+    facts = ROLLOUT | {"kind": "stop", "state": state, "error": "the task hangs"}
+    text = slack_payload(NoticeEvent.ROLLOUT_FAILED, facts, "https://t")["text"]
+    assert text == f":warning: {sentence}\n```boom\nbang```"
 
 
 def test_nothing_in_a_tag_or_log_can_speak_to_slack() -> None:

@@ -1,0 +1,283 @@
+"""Notices as rows: written once, sent under a lease, put off, and given up when they are news no more."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
+
+import pytest
+from pydantic import SecretStr
+
+from app.notices import store
+from app.notices.model import NoticeEvent, NoticeState
+from app.notices.work import NoticeStage
+from app.postgres.pool import transaction
+from app.queue.lease import Beat
+from app.queue.loop import Loop
+from app.slack.client import SlackClient
+from tests.factories import expire
+from tests.fakes.slack import LocalSlack
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from app.notices.model import ClaimedNotice
+    from app.postgres.pool import Pool
+
+PATIENCE_S: Final = 30.0
+STOP: Final = {
+    "rollout_id": 7,
+    "product": "Allianz",
+    "kind": "stop",
+    "state": "done",
+    "image": "bre:v1",
+    "port": 8001,
+    "replicas": 0,
+    "error": None,
+    "task_errors": [],
+}
+
+
+@pytest.fixture
+async def slack() -> AsyncIterator[LocalSlack]:
+    async with LocalSlack.start() as slack:
+        yield slack
+
+
+@pytest.fixture
+async def loop(pool: Pool, slack: LocalSlack) -> AsyncIterator[Loop[ClaimedNotice]]:
+    """The loop of the stage, for one turn at a time."""
+    client = SlackClient(SecretStr(slack.url))
+    stage = NoticeStage(pool, client, worker="tests", concurrency=2, public_url="https://t")
+    yield Loop(stage, asyncio.Event())
+    await client.close()
+
+
+async def channel(pool: Pool, name: str = "slack", kind: str = "slack", *, enabled: bool = True) -> None:
+    async with transaction(pool) as conn:
+        await store.set_channel(conn, name, kind, enabled=enabled)
+
+
+async def tell(pool: Pool, subject: int = 7, event: NoticeEvent = NoticeEvent.ROLLOUT_DONE) -> None:
+    async with transaction(pool) as conn:
+        await store.enqueue(conn, event, subject, STOP)
+
+
+async def claim(pool: Pool, kind: str = "slack") -> ClaimedNotice | None:
+    async with transaction(pool) as conn:
+        return await store.claim(conn, kind=kind, token=uuid4(), lease_s=30, worker="tests")
+
+
+async def claimed(pool: Pool) -> ClaimedNotice:
+    """A notice of a channel that is on, under a lease."""
+    await channel(pool)
+    await tell(pool)
+    notice = await claim(pool)
+    assert notice is not None
+    return notice
+
+
+async def rows(pool: Pool) -> list[dict[str, Any]]:
+    async with transaction(pool) as conn:
+        found = await conn.fetch(
+            "select c.name, n.*, run_after - now() as wait from notices n join channels c on c.id = channel_id"
+            " order by n.id"
+        )
+    return [dict(row) for row in found]
+
+
+async def age(pool: Pool, by: timedelta) -> None:
+    """Let so much time have passed since the notices were written."""
+    async with transaction(pool) as conn:
+        await conn.execute("update notices set created_at = created_at - $1::interval", by)
+
+
+async def turn(loop: Loop[ClaimedNotice]) -> int:
+    """One turn of the loop and all that it started; how much that was."""
+    started = await loop.turn()
+    await asyncio.wait_for(loop.settled(), PATIENCE_S)
+    return started
+
+
+# ---------------------------------------------------------------- writing
+
+
+async def test_an_event_is_told_once_to_each_channel(pool: Pool) -> None:
+    await channel(pool)
+    await channel(pool, "ops")
+    await tell(pool)
+    await tell(pool)
+    assert [row["name"] for row in await rows(pool)] == ["slack", "ops"]
+
+
+async def test_another_event_or_subject_is_another_notice(pool: Pool) -> None:
+    await channel(pool)
+    await tell(pool)
+    await tell(pool, subject=8)
+    await tell(pool, event=NoticeEvent.ROLLOUT_FAILED)
+    assert len(await rows(pool)) == 3
+
+
+async def test_nothing_is_written_for_a_channel_that_is_off(pool: Pool) -> None:
+    await tell(pool)
+    await channel(pool, enabled=False)
+    await tell(pool)
+    assert await rows(pool) == []
+
+
+async def test_a_transaction_that_fails_tells_nobody(pool: Pool) -> None:
+    await channel(pool)
+    with pytest.raises(KeyError):
+        async with transaction(pool) as conn:
+            await store.enqueue(conn, NoticeEvent.ROLLOUT_DONE, 7, STOP)
+            raise KeyError
+    assert await rows(pool) == []
+
+
+async def test_times_among_the_facts_become_text(pool: Pool) -> None:
+    await channel(pool)
+    async with transaction(pool) as conn:
+        await store.enqueue(conn, NoticeEvent.BUILD_FAILED, 1, {"at": datetime(2026, 1, 1, tzinfo=UTC)})
+    assert (await rows(pool))[0]["facts"] == {"at": "2026-01-01T00:00:00+00:00"}
+
+
+# ---------------------------------------------------------------- leases
+
+
+async def test_the_oldest_is_claimed_first_and_only_once(pool: Pool) -> None:
+    first = await claimed(pool)
+    await tell(pool, subject=8)
+    second = await claim(pool)
+    assert second is not None
+    assert second.lease.row_id > first.lease.row_id
+    assert await claim(pool) is None
+    assert (first.event, first.facts, first.attempt) == (NoticeEvent.ROLLOUT_DONE, STOP, 1)
+
+
+async def test_a_channel_that_is_off_or_of_another_kind_is_not_claimed_and_waits(pool: Pool) -> None:
+    await channel(pool)
+    await tell(pool)
+    assert await claim(pool, "mail") is None
+    await channel(pool, enabled=False)
+    assert await claim(pool) is None
+    await channel(pool, enabled=True)
+    assert await claim(pool) is not None
+
+
+async def test_a_lost_workers_notice_is_claimed_again_and_the_lost_one_is_fenced_off(pool: Pool) -> None:
+    lost = await claimed(pool)
+    await expire(pool, "notices", lost.lease.row_id)
+    found = await claim(pool)
+    assert found is not None
+    assert (found.lease.row_id, found.attempt) == (lost.lease.row_id, 2)
+    async with transaction(pool) as conn:
+        assert await store.renew(conn, lost.lease) is Beat.LOST
+        assert not await store.settle(conn, lost.lease, NoticeState.SENT, "ok")
+        assert not await store.retry(conn, lost.lease, 5, "late")
+        assert not await store.hand_back(conn, lost.lease)
+        assert await store.renew(conn, found.lease) is Beat.HELD
+    assert (await rows(pool))[0]["state"] == "pending"
+
+
+async def test_a_settled_notice_is_final(pool: Pool) -> None:
+    notice = await claimed(pool)
+    async with transaction(pool) as conn:
+        assert await store.settle(conn, notice.lease, NoticeState.SENT, "200 ok")
+        assert not await store.settle(conn, notice.lease, NoticeState.FAILED, "again")
+        assert await store.renew(conn, notice.lease) is Beat.LOST
+    assert await claim(pool) is None
+    [row] = await rows(pool)
+    assert (row["state"], row["answer"], row["finished_at"] is not None) == ("sent", "200 ok", True)
+
+
+async def test_a_notice_that_is_put_off_is_not_claimed_before_its_time(pool: Pool) -> None:
+    notice = await claimed(pool)
+    async with transaction(pool) as conn:
+        assert await store.retry(conn, notice.lease, 60, "429")
+    assert await claim(pool) is None
+    async with transaction(pool) as conn:
+        await conn.execute("update notices set run_after = now()")
+    found = await claim(pool)
+    assert found is not None
+    assert found.attempt == 2
+
+
+async def test_a_notice_that_is_handed_back_keeps_its_attempt(pool: Pool) -> None:
+    notice = await claimed(pool)
+    async with transaction(pool) as conn:
+        assert await store.hand_back(conn, notice.lease)
+    found = await claim(pool)
+    assert found is not None
+    assert found.attempt == 1
+
+
+# ---------------------------------------------------------------- sending
+
+
+async def test_a_notice_is_posted_and_its_answer_kept(pool: Pool, slack: LocalSlack, loop: Loop[ClaimedNotice]) -> None:
+    await channel(pool)
+    await tell(pool)
+    assert await turn(loop) == 1
+    assert [message.text for message in slack.messages] == [":white_check_mark: *Allianz* is stopped"]
+    [row] = await rows(pool)
+    assert (row["state"], row["answer"]) == ("sent", "200 ok")
+    assert await turn(loop) == 0
+
+
+async def test_a_receiver_that_asks_for_a_pause_gets_it(
+    pool: Pool, slack: LocalSlack, loop: Loop[ClaimedNotice]
+) -> None:
+    await channel(pool)
+    await tell(pool)
+    slack.fail_next(429, retry_after_s=120)
+    assert await turn(loop) == 1
+    [row] = await rows(pool)
+    assert (row["state"], row["attempt"]) == ("pending", 1)
+    assert timedelta(seconds=100) < row["wait"] <= timedelta(seconds=120)
+    assert await turn(loop) == 0
+
+
+async def test_the_last_attempt_fails_the_notice(pool: Pool, slack: LocalSlack, loop: Loop[ClaimedNotice]) -> None:
+    await channel(pool)
+    await tell(pool)
+    async with transaction(pool) as conn:
+        await conn.execute("update notices set attempt = 11")
+    slack.fail_next(503)
+    assert await turn(loop) == 1
+    [row] = await rows(pool)
+    assert (row["state"], row["attempt"]) == ("failed", 12)
+    assert "HTTP 503" in row["answer"]
+
+
+@pytest.mark.parametrize(("hours", "state", "messages"), [(5.9, "sent", 1), (6.1, "failed", 0)])
+async def test_what_is_older_than_six_hours_is_not_posted_any_more(
+    pool: Pool, slack: LocalSlack, loop: Loop[ClaimedNotice], hours: float, state: str, messages: int
+) -> None:
+    await channel(pool)
+    await tell(pool)
+    await channel(pool, enabled=False)
+    await age(pool, timedelta(hours=hours))
+    assert await turn(loop) == 0
+    await channel(pool, enabled=True)
+    assert await turn(loop) == 1
+    [row] = await rows(pool)
+    assert (row["state"], len(slack.messages)) == (state, messages)
+    assert ("too old" in row["answer"]) is (state == "failed")
+
+
+async def test_a_stop_waits_for_a_post_under_way_and_cuts_off_one_that_hangs(
+    pool: Pool, slack: LocalSlack, loop: Loop[ClaimedNotice]
+) -> None:
+    await channel(pool)
+    await tell(pool)
+    slack.hang_next()
+    begun = asyncio.get_running_loop().time()
+    assert await loop.turn() == 1
+    loop.stop()
+    await asyncio.wait_for(loop.settled(), PATIENCE_S)
+    assert asyncio.get_running_loop().time() - begun < 8
+    [row] = await rows(pool)
+    assert (row["state"], row["attempt"], row["lease_token"]) == ("pending", 0, None)
+    assert await claim(pool) is not None, "another process sends it at once"
