@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from starlette.applications import Starlette
 
-    from app.queue.lease import Job, Stage
+    from app.queue.lease import Stage
     from app.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -139,54 +139,50 @@ def secret_key(settings: Settings) -> str:
     return load_or_create_secret(settings.tagship_data_dir / "secret-key", SECRET_BYTES)
 
 
+def stages(services: Services, slack: SlackClient | None) -> list[tuple[str, Stage[Any]]]:
+    """Every stage that this process works on, with the topic that wakes it."""
+    settings, pool, engine = services.settings, services.pool, services.engine
+    worker = f"{socket.gethostname()}:{os.getpid()}"
+    build = BuildStage(
+        pool,
+        engine,
+        services.github,
+        worker=worker,
+        concurrency=settings.tagship_build_concurrency,
+        lease_s=settings.tagship_lease_s,
+        timeout_s=settings.tagship_build_timeout_s,
+        spool_dir=settings.tagship_data_dir / "spool",
+        github_api_url=settings.github_api_url,
+    )
+    rollout = RolloutStage(
+        pool,
+        engine,
+        services.vault,
+        worker=worker,
+        concurrency=ROLLOUT_CONCURRENCY,
+        lease_s=settings.tagship_lease_s,
+        monitor_s=settings.tagship_rollout_monitor_s,
+        timeout_s=settings.tagship_rollout_timeout_s,
+    )
+    found: list[tuple[str, Stage[Any]]] = [(builds.TOPIC, build), (rollouts.TOPIC, rollout)]
+    if slack is not None:
+        notice = NoticeStage(pool, slack, worker=worker, concurrency=NOTICE_CONCURRENCY, public_url=settings.public_url)
+        found.append((notices.TOPIC, notice))
+    return found
+
+
 @asynccontextmanager
 async def running_workers(services: Services, workers: Workers) -> AsyncIterator[None]:
     """The background loops, running until this context is left; then their jobs are handed back first."""
-    settings, pool = services.settings, services.pool
-    worker = f"{socket.gethostname()}:{os.getpid()}"
-    spool = settings.tagship_data_dir / "spool"
-    spool.mkdir(parents=True, exist_ok=True, mode=0o700)
+    settings = services.settings
+    (settings.tagship_data_dir / "spool").mkdir(parents=True, exist_ok=True, mode=0o700)
     async with AsyncExitStack() as stack:
-        stages: list[tuple[str, Stage[Any]]] = [
-            (
-                builds.TOPIC,
-                BuildStage(
-                    pool,
-                    services.engine,
-                    services.github,
-                    worker=worker,
-                    concurrency=settings.tagship_build_concurrency,
-                    lease_s=settings.tagship_lease_s,
-                    timeout_s=settings.tagship_build_timeout_s,
-                    spool_dir=spool,
-                    github_api_url=settings.github_api_url,
-                ),
-            ),
-            (
-                rollouts.TOPIC,
-                RolloutStage(
-                    pool,
-                    services.engine,
-                    services.vault,
-                    worker=worker,
-                    concurrency=ROLLOUT_CONCURRENCY,
-                    lease_s=settings.tagship_lease_s,
-                    monitor_s=settings.tagship_rollout_monitor_s,
-                    timeout_s=settings.tagship_rollout_timeout_s,
-                ),
-            ),
-        ]
-        if settings.slack_webhook_url is not None:
-            slack = SlackClient(settings.slack_webhook_url)
+        slack = SlackClient(settings.slack_webhook_url) if settings.slack_webhook_url else None
+        if slack is not None:
             stack.push_async_callback(slack.close)
-            stage = NoticeStage(
-                pool, slack, worker=worker, concurrency=NOTICE_CONCURRENCY, public_url=settings.public_url
-            )
-            stages.append((notices.TOPIC, stage))
         tasks = []
-        for topic, stage_of_topic in stages:
-            wake = stack.enter_context(services.wakeups.subscribe(topic))
-            loop: Loop[Job] = Loop(stage_of_topic, wake)
+        for topic, stage in stages(services, slack):
+            loop: Loop[Any] = Loop(stage, stack.enter_context(services.wakeups.subscribe(topic)))
             workers.loops.append(loop)
             tasks.append(asyncio.create_task(loop.run()))
         try:

@@ -107,6 +107,16 @@ class World:
         """Start a product and wait until its rollout is final."""
         return await self.post(f"/products/{product['id']}/start?wait=120", None, 202)
 
+    async def running(self, slug: str, **fields: Any) -> dict[str, Any]:
+        """The repository registered, v1.0.0 built, and a product of it started; every message about that is read."""
+        await self.register()
+        await self.release("v1.0.0")
+        product = await self.product(slug, (await self.image_is("v1.0.0", "success"))["id"], **fields)
+        rollout = await self.start(product)
+        assert rollout["state"] == "done", rollout
+        await self.told_about("built in", slug.title())
+        return product
+
     # ------------------------------------------------------------ asking
 
     async def get(self, path: str, status: int = 200) -> Any:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from app.builds.model import ImageId
     from app.postgres.pool import Connection
+    from app.repositories.model import Repository
 
 
 async def github_tags(request: Request) -> Response:
@@ -58,9 +59,7 @@ async def create_image(request: Request) -> Response:
         image_id = await store.insert_image(conn, name=name, tag=wanted.tag, repo=wanted.repo, ref=ref)
         if image_id is None:
             raise await _exists(conn, name, wanted.tag)
-        registration = next(
-            (r for r in await repositories.registrations_of(conn, wanted.repo) if r.image_name == name), None
-        )
+        registration = await _registration(conn, wanted.repo, name)
         await store.enqueue(
             conn,
             image_id,
@@ -143,10 +142,7 @@ async def rebuild(request: Request) -> Response:
     commit = (await services.github.resolve_commit(image.github_repo, image.tag)).sha
     async with transaction(services.pool) as conn:
         image = await _locked(conn, image_id)
-        registration = next(
-            (r for r in await repositories.registrations_of(conn, image.github_repo) if r.image_name == image.name),
-            None,
-        )
+        registration = await _registration(conn, image.github_repo, image.name)
         latest = await store.read(conn, image.latest_build_id)
         assert latest is not None
         await store.enqueue(
@@ -159,6 +155,12 @@ async def rebuild(request: Request) -> Response:
         )
         image = await _image(conn, image_id)
     return JSONResponse(ImageOut.of(image).model_dump(mode="json"), HTTPStatus.ACCEPTED)
+
+
+async def _registration(conn: Connection, repo: str, image_name: str) -> Repository | None:
+    """The registration that says how this repository becomes an image of that name."""
+    found = await repositories.registrations_of(conn, repo)
+    return next((registration for registration in found if registration.image_name == image_name), None)
 
 
 async def _exists(conn: Connection, name: str, tag: str) -> Problem:

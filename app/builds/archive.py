@@ -95,7 +95,7 @@ class ArchiveReader:
     def members(self) -> Iterator[tuple[Member, Iterator[bytes]]]:
         """Yield each member with an iterator over its content; content that is not read is skipped."""
         with _damage_told():
-            file = cast("IO[bytes]", self._bytes)  # not "r|", which reads ahead: the end is judged by what was read last
+            file = cast("IO[bytes]", self._bytes)  # not "r|", which reads ahead: the end is what was read last
             with tarfile.open(fileobj=file, mode="r:", encoding="utf-8", errors="surrogateescape") as tar:
                 yield from self._walk(tar)
 

@@ -124,6 +124,8 @@ class WebhookEndpoint:
                 async with transaction(self._pool) as conn:
                     return await work(conn)
             except DatabaseUnavailable as error:
+                if _cancelled():  # a transaction that is cancelled may end like one that breaks
+                    raise
                 log.warning("delivery_delayed", reason=str(error), wait_s=pause)
             await asyncio.sleep(pause)
         async with transaction(self._pool) as conn:
@@ -133,6 +135,11 @@ class WebhookEndpoint:
 async def _aside(size: int, work: Callable[Given, Result], *args: Given.args, **kwargs: Given.kwargs) -> Result:
     """Do the work in a thread when it is about many bytes."""
     return await asyncio.to_thread(work, *args, **kwargs) if size > LARGE_BYTES else work(*args, **kwargs)
+
+
+def _cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _seen(work: asyncio.Task[Response]) -> None:

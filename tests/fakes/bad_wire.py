@@ -26,11 +26,11 @@ class BadWire:
     dsn: str
     unanswered_commits: int = 0
     broken_beginnings: int = 0
-    _writers: set[StreamWriter] = field(default_factory=set)
+    writers: list[StreamWriter] = field(default_factory=list)
 
     async def carry(self, reader: StreamReader, writer: StreamWriter, upstream: str) -> None:
         up_reader, up_writer = await _connect(upstream)
-        self._writers |= {writer, up_writer}
+        self.writers.append(up_writer)
         answering = asyncio.Event()
         answering.set()
         back = asyncio.create_task(_answers(up_reader, writer, answering))
@@ -51,13 +51,14 @@ class BadWire:
             pass
         finally:
             back.cancel()
-            for end in (writer, up_writer):
-                self._writers.discard(end)
-                end.close()
-
-    def cut(self) -> None:
-        for writer in self._writers:
             writer.close()
+            up_writer.close()
+
+    async def close(self) -> None:
+        for writer in self.writers:
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
 
 
 @asynccontextmanager
@@ -67,6 +68,7 @@ async def bad_wire(dsn: str) -> AsyncIterator[BadWire]:
     tasks: set[asyncio.Task[None]] = set()
 
     def accept(reader: StreamReader, writer: StreamWriter) -> None:
+        wire.writers.append(writer)
         tasks.add(asyncio.create_task(wire.carry(reader, writer, dsn)))
 
     server = await asyncio.start_server(accept, "127.0.0.1", 0)
@@ -78,10 +80,10 @@ async def bad_wire(dsn: str) -> AsyncIterator[BadWire]:
         yield wire
     finally:
         server.close()
-        wire.cut()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await wire.close()
 
 
 async def _answers(reader: StreamReader, writer: StreamWriter, answering: asyncio.Event) -> None:

@@ -9,7 +9,6 @@ from app.api.app import create_app
 from app.api.services import Services
 from app.builds import store
 from app.builds.log import PIECES, follow_log
-from app.builds.model import ClaimedBuild
 from app.postgres.listen import Wakeups
 from app.postgres.pool import transaction
 from app.sealing import Vault
@@ -19,6 +18,7 @@ from tests.factories import claimed_build
 if TYPE_CHECKING:
     from starlette.types import Message
 
+    from app.builds.model import ClaimedBuild
     from app.engine.client import Engine
     from app.github.client import GitHubClient
     from app.postgres.pool import Pool

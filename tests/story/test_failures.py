@@ -16,13 +16,7 @@ CRASHING = {"serve": "#!/bin/sh\necho going down >&2\nexit 9\n"}
 
 
 async def test_a_broken_dockerfile_fails_the_image_and_leaves_products_alone(world: World) -> None:
-    await world.register()
-    await world.release("v1.0.0")
-    first = await world.image_is("v1.0.0", "success")
-    assert "built in" in await world.told()
-    product = await world.product("allianz", first["id"], track="^1")
-    await world.start(product)
-    await world.told_about("Allianz")
+    product = await world.running("allianz", track="^1")
 
     await world.release("v1.1.0", {"Dockerfile": 'FROM busybox\nRUN echo try""ing && false\n'})
     failed = await world.image_is("v1.1.0", "failed")
@@ -45,13 +39,7 @@ async def test_a_repository_without_a_dockerfile_says_so(world: World) -> None:
 
 
 async def test_an_image_that_crash_loops_is_rolled_back_and_the_old_version_answers(world: World) -> None:
-    await world.register()
-    await world.release("v1.0.0")
-    first = await world.image_is("v1.0.0", "success")
-    assert "built in" in await world.told()
-    product = await world.product("allianz", first["id"], track="^1")
-    await world.start(product)
-    await world.told_about("Allianz")
+    product = await world.running("allianz", track="^1")
 
     await world.release("v1.1.0", CRASHING)
     await world.image_is("v1.1.0", "success")

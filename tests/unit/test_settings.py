@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from app.errors import SettingsInvalid
-from app.settings import Settings, load_settings
+from app.settings import NOT_IN_THIS_RELEASE, Settings, load_settings
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -26,17 +28,114 @@ def test_every_wrong_setting_is_named_at_once_and_no_value_repeated() -> None:
         "TAGSHIP_API_TOKEN": "canary",
         "SLACK_WEBHOOK_URL": "canary",
         "TAGSHIP_LOG_FORMAT": "xml",
+        "DOCKER_HOST": "canary",
+        "GITHUB_API_URL": "https://canary host",
+        "GITHUB_APP_ID": "1",
+        "GITHUB_APP_PRIVATE_KEY": "canary",
+        "REGISTRY": "canary.example",
     }
     with pytest.raises(SettingsInvalid) as refused:
         load_settings(wrong)
     named = {problem.partition(":")[0] for problem in refused.value.problems}
-    assert named == set(wrong)
+    assert named == set(wrong) - {"GITHUB_APP_ID"}
     assert "canary" not in str(refused.value)
 
 
-def test_halves_of_a_pair_are_refused() -> None:
-    with pytest.raises(SettingsInvalid, match="GITHUB_APP_ID and GITHUB_APP_PRIVATE_KEY"):
-        load_settings({"GITHUB_APP_ID": "1"})
+def problems(**wrong: str) -> tuple[str, ...]:
+    with pytest.raises(SettingsInvalid) as refused:
+        load_settings(wrong)
+    return refused.value.problems
+
+
+def test_halves_of_a_pair_are_refused_beside_what_else_is_wrong() -> None:
+    assert problems(GITHUB_APP_ID="1", TAGSHIP_PORT="0") == (
+        "TAGSHIP_PORT: input should be greater than or equal to 1",
+        "GITHUB_APP_ID and GITHUB_APP_PRIVATE_KEY go together: set both or neither",
+    )
+
+
+def test_a_registry_is_refused_in_one_sentence() -> None:
+    assert problems(REGISTRY="r.example", REGISTRY_PASSWORD="canary") == (
+        "REGISTRY, REGISTRY_PASSWORD: this release runs on one node and uses no registry; unset them",
+    )
+    assert load_settings(dict.fromkeys(NOT_IN_THIS_RELEASE, "")) == load_settings({})
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "unix:///var/run/docker.sock",
+        "tcp://10.0.0.1:2376",
+        "tcp://engine",
+        "https://[::1]:2376/",
+        "http://engine.lan:1",
+    ],
+)
+def test_an_address_of_an_engine_is_taken(host: str) -> None:
+    assert load_settings({"DOCKER_HOST": host}).docker_host == host
+
+
+@pytest.mark.parametrize(
+    ("host", "word"),
+    [
+        ("ssh://me@engine", "ssh -L"),
+        ("engine:2375", "tcp://host:port"),
+        ("/var/run/docker.sock", "unix:///path"),
+        ("unix://docker.sock", "whole path"),
+        ("npipe:////./pipe/docker_engine", "unix:///path"),
+        ("tcp://", "not a valid URL"),
+        ("tcp://engine:port", "not a valid URL"),
+        ("tcp://engine:99999", "not a valid URL"),
+        ("tcp://engine:2375/v1.41", "host and port"),
+        ("tcp://me:secret@engine", "host and port"),
+    ],
+)
+def test_what_is_no_address_of_an_engine_is_refused_with_its_reason(host: str, word: str) -> None:
+    [sentence] = problems(DOCKER_HOST=host)
+    assert sentence.startswith("DOCKER_HOST: ")
+    assert word in sentence
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["github.com", "ftp://github.com", "https://", "https://a b", "https://[::1", "https://x:0", "https://x/?a=1"],
+)
+@pytest.mark.parametrize("name", ["GITHUB_API_URL", "TAGSHIP_PUBLIC_URL"])
+def test_what_is_no_http_address_is_refused(name: str, url: str) -> None:
+    [sentence] = problems(**{name: url})
+    assert sentence.startswith(f"{name}: ")
+
+
+def test_an_address_may_have_a_port_and_a_path_and_loses_its_last_slash() -> None:
+    assert load_settings({"GITHUB_API_URL": "https://ghes.lan:8443/api/v3/"}).github_api_url == (
+        "https://ghes.lan:8443/api/v3"
+    )
+
+
+def pem(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> str:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+
+
+def test_a_key_of_a_github_app_is_taken_with_real_and_with_escaped_line_ends() -> None:
+    key = pem(rsa.generate_private_key(65537, 2048))
+    for written in (key, key.replace("\n", "\\n")):
+        assert load_settings({"GITHUB_APP_ID": "1", "GITHUB_APP_PRIVATE_KEY": written}).github_app_private_key
+
+
+@pytest.mark.parametrize(
+    ("key", "word"),
+    [
+        ("canary", "PEM"),
+        ("-----BEGIN RSA PRIVATE KEY-----\ncanary\n-----END RSA PRIVATE KEY-----", "PEM"),
+        (pem(ec.generate_private_key(ec.SECP256R1())), "RSA"),
+    ],
+    ids=["text", "broken", "elliptic"],
+)
+def test_what_is_no_key_of_a_github_app_is_refused(key: str, word: str) -> None:
+    [sentence] = problems(GITHUB_APP_ID="1", GITHUB_APP_PRIVATE_KEY=key)
+    assert sentence.startswith("GITHUB_APP_PRIVATE_KEY: ")
+    assert word in sentence
+    assert "canary" not in sentence
 
 
 def test_several_webhook_secrets_are_split() -> None:
@@ -47,6 +146,6 @@ def test_empty_values_count_as_unset() -> None:
     assert load_settings({"SLACK_WEBHOOK_URL": "", "TAGSHIP_PORT": " "}) == load_settings({})
 
 
-@pytest.mark.parametrize("name", sorted(Settings.model_fields))
+@pytest.mark.parametrize("name", sorted([*Settings.model_fields, *NOT_IN_THIS_RELEASE]))
 def test_every_setting_is_in_the_readme(name: str) -> None:
     assert f"`{name.upper()}`" in README.read_text()
