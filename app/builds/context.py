@@ -68,9 +68,9 @@ class ContextPlan:
 class ContextRewriter:
     """One rewriting of one archive: ``plan()``, then ``emit()``, once each.
 
-    ``spool`` is an empty seekable file that the caller owns. ``checkpoint`` is called for every member and may raise
-    to stop. Both methods raise ``SourceInvalid`` (see ``ArchiveReader`` and ``RecipeSearch``) and
-    ``GitHubUnavailable`` when the archive ends early, besides whatever ``source`` raises.
+    ``spool`` is an empty seekable file that the caller owns. ``checkpoint`` is called for every member and every
+    pattern tried on it, and may raise to stop. Both methods raise ``SourceInvalid`` (see ``ArchiveReader`` and
+    ``RecipeSearch``) and ``GitHubUnavailable`` when the archive ends early, besides whatever ``source`` raises.
     """
 
     def __init__(
@@ -99,7 +99,9 @@ class ContextRewriter:
             self._checkpoint()
             self._take(*entry)
         self._files = files
-        self._rules = IgnoreRules.parse(files.ignore_text, files.ignore_name) if files.ignore_name else IgnoreRules()
+        self._rules = IgnoreRules()
+        if files.ignore_name is not None:
+            self._rules = IgnoreRules.parse(files.ignore_text, files.ignore_name, checkpoint=self._checkpoint)
         path = self._inside(files.dockerfile)
         self._hidden = path is None or self._rules.matches(path)
         self._beside = path is None or (self._hidden and "/" in path)
@@ -156,7 +158,7 @@ class ContextRewriter:
             return b"" if left_out else None
         if builder is Builder.BUILDKIT:
             return None
-        effect = _rules_or_none(text)
+        effect = _rules_or_none(text, self._checkpoint)
         corrections = ["!" + IGNORE_NAME] if effect.matches(IGNORE_NAME) else []
         if effect.matches(self._dockerfile) is not self._hidden:
             corrections.append(dockerfile if self._hidden else "!" + dockerfile)
@@ -265,10 +267,10 @@ def _lines(*lines: str) -> bytes:
     return "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape")
 
 
-def _rules_or_none(text: bytes) -> IgnoreRules:
+def _rules_or_none(text: bytes, checkpoint: Callable[[], None]) -> IgnoreRules:
     """The engine ignores an ignore file that it cannot read."""
     try:
-        return IgnoreRules.parse(text)
+        return IgnoreRules.parse(text, checkpoint=checkpoint)
     except SourceInvalid:
         return IgnoreRules()
 

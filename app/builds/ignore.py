@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import posixpath
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from app.builds.glob import Glob
 from app.errors import SourceInvalid
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MOST_BYTES: Final = 128 * 1024
 MOST_PATTERNS: Final = 1000
@@ -45,16 +48,21 @@ class Rule:
 
 
 class IgnoreRules:
-    """The rules of one ignore file, in order; without rules nothing is ignored."""
+    """The rules of one ignore file, in order; without rules nothing is ignored.
 
-    __slots__ = ("_rules", "has_exceptions")
+    ``checkpoint`` is called before every try of a pattern and may raise to stop: a thousand hostile ones take a while.
+    """
 
-    def __init__(self, rules: tuple[Rule, ...] = ()) -> None:
-        self._rules = rules
+    __slots__ = ("_checkpoint", "_rules", "has_exceptions")
+
+    def __init__(self, rules: tuple[Rule, ...] = (), *, checkpoint: Callable[[], None] = lambda: None) -> None:
+        self._rules, self._checkpoint = rules, checkpoint
         self.has_exceptions = any(rule.exception for rule in rules)
 
     @classmethod
-    def parse(cls, text: bytes, name: str = ".dockerignore") -> IgnoreRules:
+    def parse(
+        cls, text: bytes, name: str = ".dockerignore", *, checkpoint: Callable[[], None] = lambda: None
+    ) -> IgnoreRules:
         """Read an ignore file; ``name`` is how errors call it.
 
         Raises ``SourceInvalid`` with the file and line of the first pattern that Docker would refuse, and when the
@@ -72,7 +80,7 @@ class IgnoreRules:
                 rules.append(_rule(pattern, cache))
             except ValueError as error:
                 raise SourceInvalid(f"{name}, line {number}: the pattern {_shown(pattern)} {error}") from None
-        return cls(tuple(rules))
+        return cls(tuple(rules), checkpoint=checkpoint)
 
     def judge(self, path: str, parent: Verdict | None) -> Verdict:
         """Decide one path on a walk from the top; ``parent`` is the verdict on its folder, None at the top.
@@ -87,7 +95,7 @@ class IgnoreRules:
         for index, rule in enumerate(self._rules):
             hit = bool(inherited >> index & 1)
             if not hit and rule.exception is ignored:
-                hit = rule.glob.matches(path)
+                hit = self._hits(rule, path)
             if hit:
                 matched |= 1 << index
                 ignored = not rule.exception
@@ -102,9 +110,13 @@ class IgnoreRules:
         lineage = [path, *_folders_above(path)]
         ignored = False
         for rule in self._rules:
-            if rule.exception is ignored and any(rule.glob.matches(step) for step in lineage):
+            if rule.exception is ignored and any(self._hits(rule, step) for step in lineage):
                 ignored = not rule.exception
         return ignored
+
+    def _hits(self, rule: Rule, path: str) -> bool:
+        self._checkpoint()
+        return rule.glob.matches(path)
 
 
 def _patterns(text: bytes) -> list[tuple[int, str]]:

@@ -52,9 +52,10 @@ class BadWire:
         finally:
             back.cancel()
             writer.close()
-            up_writer.close()
+            up_writer.close(); print("CLOSED", writer.transport, flush=True)
 
     async def close(self) -> None:
+        import time; print("CLOSE", time.monotonic(), self.writers, flush=True)
         for writer in self.writers:
             writer.close()
             with suppress(OSError):
@@ -68,7 +69,7 @@ async def bad_wire(dsn: str) -> AsyncIterator[BadWire]:
     tasks: set[asyncio.Task[None]] = set()
 
     def accept(reader: StreamReader, writer: StreamWriter) -> None:
-        wire.writers.append(writer)
+        wire.writers.append(writer); import time; print("ACC", time.monotonic(), writer.get_extra_info("peername"), flush=True)
         tasks.add(asyncio.create_task(wire.carry(reader, writer, dsn)))
 
     server = await asyncio.start_server(accept, "127.0.0.1", 0)

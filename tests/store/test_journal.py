@@ -17,7 +17,7 @@ from app.postgres.pool import create_pool, transaction
 from app.queue.lease import Beat, Lease
 from tests.factories import claim_build, claimed_build
 from tests.fakes.bad_wire import bad_wire
-from tests.world import until
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

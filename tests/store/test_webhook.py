@@ -17,7 +17,7 @@ from app.github.signature import sign
 from app.postgres.pool import create_pool, transaction
 from app.problems import Problem
 from tests.fakes.bad_wire import bad_wire
-from tests.world import until
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from app.postgres.pool import transaction
-from tests.world import until
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from tests.world import World

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from app.builds.archive import ContextLimits
 from app.builds.builder import needs_buildkit
-from app.builds.pipe import PIPE_BYTES
+from app.builds.context import ContextRewriter
+from app.builds.pipe import PIPE_BYTES, PipeClosed
 from app.builds.stream import open_context
 from app.engine.shape import Builder
 from app.errors import AppError, DiskUnavailable, GitHubUnavailable, SourceInvalid
@@ -569,6 +570,24 @@ async def test_cancelling_ends_everything(tmp_path: Path, when: str) -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
     assert not rewriting_threads()
+
+
+def test_cancel_is_noticed_between_the_patterns_of_one_member(tmp_path: Path) -> None:
+    commit = make_repository(tmp_path, {"Dockerfile": FROM, ".dockerignore": "".join(f"**/*{n}\n" for n in range(900))})
+    calls = 0
+
+    def cancelled() -> None:
+        nonlocal calls
+        calls += 1
+        if calls > 100:
+            raise PipeClosed
+
+    source = io.BytesIO(archive(tmp_path))
+    rewriter = ContextRewriter(
+        source, recipe=Recipe(), commit=commit, spool=io.BytesIO(), limits=ContextLimits(), checkpoint=cancelled
+    )
+    with pytest.raises(PipeClosed):
+        rewriter.plan()
 
 
 async def test_full_disk_says_where_to_make_room(tmp_path: Path) -> None:
