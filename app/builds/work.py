@@ -13,6 +13,7 @@ import asyncio
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from app.engine.client import Engine
     from app.github.client import GitHubClient
     from app.postgres.pool import Connection, Pool
-    from app.queue.lease import Beat, Lease
+    from app.queue.lease import Beat, Lease, Settle
 
 log = structlog.get_logger(__name__)
 
@@ -101,8 +102,8 @@ class BuildStage:
         async with transaction(self._pool) as conn:
             return await store.renew(conn, job.lease)
 
-    async def run(self, job: ClaimedBuild) -> None:
-        """Make the image and settle the row; passing faults give the build back for another attempt."""
+    async def run(self, job: ClaimedBuild) -> Settle:
+        """Make the image, and say how to settle the row; passing faults give the build back for another attempt."""
         log.info("build_started", image=f"{job.name}:{job.tag}", attempt=job.attempt, repo=job.repo)
         try:
             async with journal(self._pool, job.lease, job.last_seq) as lines:
@@ -110,9 +111,8 @@ class BuildStage:
         except LeaseLost:
             raise
         except AppError as error:
-            await self._settle_failure(job, error)
-        else:
-            await self._settle_success(job, made)
+            return partial(self._settle_failure, job, error)
+        return partial(self._settle_success, job, made)
 
     async def hand_back(self, job: ClaimedBuild) -> None:
         async with transaction(self._pool) as conn:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from app.engine.client import Engine
     from app.engine.shape import ServiceTarget, TaskSnapshot
     from app.postgres.pool import Connection, Pool
-    from app.queue.lease import Beat, Lease
+    from app.queue.lease import Beat, Lease, Settle
     from app.sealing import Vault
 
 log = structlog.get_logger(__name__)
@@ -94,18 +95,18 @@ class RolloutStage:
         async with transaction(self._pool) as conn:
             return await store.renew(conn, job.lease)
 
-    async def run(self, job: ClaimedRollout) -> None:
-        """Bring the service to what the rollout wants, or back to what it was, and settle the row."""
+    async def run(self, job: ClaimedRollout) -> Settle:
+        """Bring the service to what the rollout wants, or back to what it was, and say how to settle the row."""
         rollout = job.rollout
         log.info("rollout_started", product=rollout.slug, image=rollout.image, reason=str(rollout.reason))
         swarm = Lookout(self._pool, self._engine, job.lease)
         if rollout.error is None:
             failure = await self._go_forward(job, swarm)
             if failure is None:
-                await self._settle_done(job)
-                return
+                return partial(self._settle_done, job)
             await self._record(job, failure)
-        await self._go_back(job, swarm)
+        kept = await self._go_back(job, swarm)
+        return partial(self._settle_back, job, kept=kept)
 
     async def hand_back(self, job: ClaimedRollout) -> None:
         async with transaction(self._pool) as conn:
@@ -236,17 +237,19 @@ class RolloutStage:
             "output": output,
         }
 
-    async def _go_back(self, job: ClaimedRollout, swarm: Lookout) -> None:
-        """Put what ran before back, see whether it really runs and stays up, and settle the rollout by that."""
+    async def _go_back(self, job: ClaimedRollout, swarm: Lookout) -> bool:
+        """Put what ran before back; whether it really runs and stays up."""
         try:
-            kept = job.rollout.kind is RolloutKind.DEPLOY and await self._restore(job, swarm)
+            return job.rollout.kind is RolloutKind.DEPLOY and await self._restore(job, swarm)
         except LeaseLost:
             raise
         except AppError as error:
             if error.retryable:
                 raise
             log.warning("restore_failed", product=job.rollout.slug, reason=str(error))
-            kept = False
+            return False
+
+    async def _settle_back(self, job: ClaimedRollout, *, kept: bool) -> None:
         async with transaction(self._pool) as conn:
             rollout = await store.read(conn, job.rollout.id)
             assert rollout is not None

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 CHUNK = 2**16
+TURNS = 10  # until a connection that asyncio has just accepted is with us
 
 
 @dataclass
@@ -52,10 +53,9 @@ class BadWire:
         finally:
             back.cancel()
             writer.close()
-            up_writer.close(); print("CLOSED", writer.transport, flush=True)
+            up_writer.close()
 
     async def close(self) -> None:
-        import time; print("CLOSE", time.monotonic(), self.writers, flush=True)
         for writer in self.writers:
             writer.close()
             with suppress(OSError):
@@ -69,7 +69,7 @@ async def bad_wire(dsn: str) -> AsyncIterator[BadWire]:
     tasks: set[asyncio.Task[None]] = set()
 
     def accept(reader: StreamReader, writer: StreamWriter) -> None:
-        wire.writers.append(writer); import time; print("ACC", time.monotonic(), writer.get_extra_info("peername"), flush=True)
+        wire.writers.append(writer)
         tasks.add(asyncio.create_task(wire.carry(reader, writer, dsn)))
 
     server = await asyncio.start_server(accept, "127.0.0.1", 0)
@@ -81,6 +81,8 @@ async def bad_wire(dsn: str) -> AsyncIterator[BadWire]:
         yield wire
     finally:
         server.close()
+        for _ in range(TURNS):
+            await asyncio.sleep(0)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

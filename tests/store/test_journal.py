@@ -109,7 +109,7 @@ async def test_a_connection_that_breaks_loses_no_text_and_repeats_none(database:
             await lines.write("two\n")
             await lines.flush()
             await lines.write("three")
-        wired.terminate()
+        await wired.close()
     assert await text_of(pool, claimed) == "one\ntwo\nthree"
 
 

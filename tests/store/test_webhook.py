@@ -85,7 +85,7 @@ async def test_a_database_that_is_away_for_a_moment_costs_no_delivery(
         for name, times in broken.items():
             setattr(wire, name, times)
         status, shown = await answered(WebhookEndpoint(wired, [SECRET]), Delivery(ping(), "g-1"))
-        wired.terminate()
+        await wired.close()
     assert (status, shown["outcome"]) == (200, outcome)
     assert await stored(pool) == 1
 
@@ -97,7 +97,7 @@ async def test_a_database_that_stays_away_is_asked_three_times(database: str, po
         with pytest.raises(DatabaseUnavailable):
             await WebhookEndpoint(wired, [SECRET]).answer(Delivery(ping(), "g-1").request)
         assert wire.broken_beginnings == 7
-        wired.terminate()
+        await wired.close()
     assert await stored(pool) == 0
 
 
