@@ -18,12 +18,13 @@ from urllib.parse import quote
 
 import structlog
 
+from app.mask import MASK
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from structlog.typing import EventDict, Processor, WrappedLogger
 
-MASK: Final = "********"
 SHORTEST_SECRET: Final = 4  # shorter ones would blacken half of every line
 DEEPEST: Final = 10
 SECRET_NAME: Final = re.compile(

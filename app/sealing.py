@@ -1,4 +1,4 @@
-"""Values that are stored so that the database alone does not give them away, and the mask that people see instead.
+"""Values that are stored so that the database alone does not give them away, and env values that people see masked.
 
 AES-256-GCM with a random nonce; the context (whose value it is) is authenticated with it, so that a value moved to
 another row does not open. The form is ``v1:<key id>:<nonce>:<ciphertext>``; the key id tells which key to take during a
@@ -21,12 +21,12 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from app.errors import AppError
+from app.mask import MASK
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-MASK: Final = "********"
 VERSION: Final = "v1"
 NONCE_BYTES: Final = 12
 KEY_BYTES: Final = 32
@@ -83,10 +83,6 @@ class Vault:
             raise SealBroken(
                 f"the value stored for {context} was changed or belongs to something else; write it anew"
             ) from None
-
-    def is_newest(self, sealed: str) -> bool:
-        """Whether the value is sealed with the newest key; one that is not should be sealed again during a rotation."""
-        return sealed.startswith(f"{VERSION}:{self._newest}:")
 
 
 def mask_env(env: Mapping[str, str]) -> dict[str, str]:

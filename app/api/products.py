@@ -17,6 +17,7 @@ from app.api.services import services_of
 from app.builds import store as builds
 from app.engine.image import inspect_image
 from app.errors import SwarmUnavailable
+from app.mask import MASK
 from app.postgres.pool import transaction
 from app.problems import field_problem
 from app.products import store
@@ -24,7 +25,7 @@ from app.products.model import Product, ProductFields, ProductStatus, needs_roll
 from app.rollouts import store as rollouts
 from app.rollouts.frozen import open_value, seal_value
 from app.rollouts.model import RolloutKind, RolloutReason
-from app.sealing import MASK, SealBroken, merge_masked
+from app.sealing import SealBroken, merge_masked
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping

@@ -52,6 +52,7 @@ class WebhookEndpoint:
     def __init__(self, pool: Pool, secrets: Sequence[str], *, answer_s: float = ANSWER_S) -> None:
         self._pool, self._secrets, self._answer_s = pool, tuple(secrets), answer_s
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
+        self._one_aside = asyncio.Lock()  # what is made of a large body is many times as large, for a moment
 
     async def answer(self, request: Request) -> Response:
         """202 accepted, 200 duplicate or ignored; 401, 400, 413 and 503 as problems, all within nine seconds.
@@ -82,7 +83,7 @@ class WebhookEndpoint:
             body = await read_body(request, MOST_BYTES)
             try:
                 given = request.headers.get("x-hub-signature-256")
-                secret = await _aside(len(body), verify_signature, self._secrets, body, given)
+                secret = await self._aside(len(body), verify_signature, self._secrets, body, given)
             except BadSignature as error:
                 log.warning("delivery_refused", reason=str(error))
                 raise Problem(HTTPStatus.UNAUTHORIZED, str(error)) from None
@@ -94,7 +95,7 @@ class WebhookEndpoint:
 
     async def _take_in(self, guid: str, event: str, content_type: str, body: bytes) -> Response:
         try:
-            parsed = await _aside(len(body), parse_event, event, content_type, body)
+            parsed = await self._aside(len(body), parse_event, event, content_type, body)
         except PayloadInvalid as error:
             sentence = str(error)
             await self._stored(
@@ -131,10 +132,12 @@ class WebhookEndpoint:
         async with transaction(self._pool) as conn:
             return await work(conn)
 
-
-async def _aside(size: int, work: Callable[Given, Result], *args: Given.args, **kwargs: Given.kwargs) -> Result:
-    """Do the work in a thread when it is about many bytes."""
-    return await asyncio.to_thread(work, *args, **kwargs) if size > LARGE_BYTES else work(*args, **kwargs)
+    async def _aside(self, size: int, work: Callable[Given, Result], *args: Given.args, **more: Given.kwargs) -> Result:
+        """Do the work at once, or in a thread when it is about many bytes; there one after the other."""
+        if size <= LARGE_BYTES:
+            return work(*args, **more)
+        async with self._one_aside:
+            return await asyncio.to_thread(work, *args, **more)
 
 
 def _cancelled() -> bool:

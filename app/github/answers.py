@@ -71,10 +71,11 @@ class RateLimits(Answer):
     rate: Rate
 
 
-AnswerT = TypeVar("AnswerT", bound=Answer)
+AnswerT = TypeVar("AnswerT", bound=BaseModel)
 
 
 def understood(response: httpx.Response, model: type[AnswerT], action: str) -> AnswerT:
+    """The answer as ``model``; raises ``GitHubUnavailable`` when it is none."""
     try:
         return model.model_validate_json(response.content)
     except ValidationError:

@@ -51,19 +51,14 @@ class TagPush:
     """One tag was pushed. ``repo`` is ``owner/name``; ``tag`` and ``ref`` are verbatim.
 
     ``commit`` is the 40-digit commit that the tag points to, None when GitHub named none (deleted, or to be looked up);
-    ``after`` is not it: for an annotated tag that is the tag object.
+    it is not the payload's ``after``, which for an annotated tag is the tag object.
     """
 
     repo: str
-    repo_id: int | None
     tag: str
     ref: str
     kind: TagChange
     commit: str | None
-    before: str
-    after: str
-    pusher: str | None
-    installation_id: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +70,8 @@ class NotATagPush:
     ref: str | None = None
 
 
-Id = Annotated[int, Field(strict=True, gt=0, lt=2**63)]
 Sha = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{40}$"), Field(max_length=40)]
 RepoName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$", max_length=255)]
-Name = Annotated[str, Field(max_length=255)]
 
 
 class _Lenient(BaseModel):
@@ -87,20 +80,10 @@ class _Lenient(BaseModel):
 
 class _Repository(_Lenient):
     full_name: RepoName
-    id: Id | None = None
 
 
 class _Commit(_Lenient):
     id: Sha
-
-
-class _Person(_Lenient):
-    name: Name | None = None
-    login: Name | None = None
-
-
-class _Installation(_Lenient):
-    id: Id | None = None
 
 
 class _Push(_Lenient):
@@ -111,9 +94,6 @@ class _Push(_Lenient):
     created: bool | None = None
     deleted: bool | None = None
     head_commit: _Commit | None = None
-    pusher: _Person | None = None
-    sender: _Person | None = None
-    installation: _Installation | None = None
 
 
 def parse_event(event: str, content_type: str, body: bytes) -> TagPush | NotATagPush:
@@ -146,15 +126,10 @@ def _tag_push(payload: dict[str, Any]) -> TagPush:
     kind = _kind(push)
     return TagPush(
         repo=push.repository.full_name,
-        repo_id=push.repository.id,
         tag=tag,
         ref=push.ref,
         kind=kind,
         commit=push.head_commit.id.lower() if push.head_commit and kind is not TagChange.DELETED else None,
-        before=push.before.lower(),
-        after=push.after.lower(),
-        pusher=_pusher(push),
-        installation_id=push.installation.id if push.installation else None,
     )
 
 
@@ -165,12 +140,6 @@ def _kind(push: _Push) -> TagChange:
     if push.created or push.before == NO_COMMIT:
         return TagChange.CREATED
     return TagChange.MOVED
-
-
-def _pusher(push: _Push) -> str | None:
-    pusher, sender = push.pusher or _Person(), push.sender or _Person()
-    name = pusher.name or sender.login
-    return name.replace("\x00", "") if name else None
 
 
 def _ignore(event: str, payload: dict[str, Any]) -> NotATagPush:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from pydantic import AliasPath, BaseModel, ConfigDict, Field
+from pydantic import AliasPath, BaseModel, ConfigDict, Field, RootModel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -87,9 +87,25 @@ class TagPage(_Lenient):
             yield Tag(node.name, commit, f"{repository_url}/tarball/refs/tags/{node.name}")
 
 
-def listed(entries: Iterable[dict[str, Any]]) -> list[Tag]:
-    """Tags as REST lists them, highest version first."""
-    tags = [Tag(entry["name"], Commit(entry["commit"]["sha"]), entry["tarball_url"]) for entry in entries]
+class _ListedCommit(_Lenient):
+    sha: str
+
+
+class ListedTag(_Lenient):
+    """A tag as REST lists it."""
+
+    name: str
+    commit: _ListedCommit
+    tarball_url: str
+
+
+class TagList(RootModel[list[ListedTag]]):
+    """One page of REST's list of tags."""
+
+
+def listed(entries: Iterable[ListedTag]) -> list[Tag]:
+    """Tags that REST lists, highest version first."""
+    tags = [Tag(entry.name, Commit(entry.commit.sha), entry.tarball_url) for entry in entries]
     return sorted(tags, key=lambda tag: version_key(tag.name), reverse=True)
 
 

@@ -45,11 +45,11 @@ JobT = TypeVar("JobT", bound=Job)
 class Stage(Protocol[JobT]):
     """What the loop needs of a stage; every method opens its own transaction, and all but ``run`` return quickly.
 
-    ``run`` performs the job, may be cancelled at any point, and returns how to settle the row (None: that is done).
-    The loop then calls what it returned, and lets it end: a finished job is not repeated because the process stops in
-    that moment. The three endings below are for a job that does not get there: the process stops (``hand_back``), a
-    person cancels (``cancel``), or it raised what it should not have (``crash``); a lost lease needs nothing, the row
-    is another worker's.
+    ``run`` performs the job, may be cancelled at any point, and returns how to settle the row. The loop then calls
+    what it returned, and lets it end: a finished job is not repeated because the process stops in that moment. The
+    three endings below are for a job that does not get there: the process stops (``hand_back``), a person cancels
+    (``cancel``), or it raised what it should not have (``crash``); a lost lease needs nothing, the row is another
+    worker's.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Stage(Protocol[JobT]):
 
     async def recover(self) -> None: ...
     async def claim(self) -> JobT | None: ...
-    async def run(self, job: JobT) -> Settle | None: ...
+    async def run(self, job: JobT) -> Settle: ...
     async def renew(self, job: JobT) -> Beat: ...
     async def hand_back(self, job: JobT) -> None: ...
     async def cancel(self, job: JobT) -> None: ...

@@ -128,8 +128,7 @@ class Loop(Generic[JobT]):
     async def _perform(self, job: JobT, settling: asyncio.Event) -> None:
         settle = await self.stage.run(job)
         settling.set()
-        if settle is not None:
-            await settle()
+        await settle()
 
     async def _end_early(self, runner: asyncio.Task[None], settling: asyncio.Event) -> bool:
         """Make a running job end; whether it was settled all the same."""

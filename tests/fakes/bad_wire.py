@@ -96,6 +96,7 @@ async def _answers(reader: StreamReader, writer: StreamWriter, answering: asynci
                 return
             writer.write(data)
             await writer.drain()
+    writer.close()
 
 
 async def _connect(dsn: str) -> tuple[StreamReader, StreamWriter]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -14,16 +13,18 @@ from app.builds import store
 from app.builds.journal import journal
 from app.errors import DatabaseUnavailable, LeaseLost
 from app.postgres.pool import create_pool, transaction
-from app.queue.lease import Beat, Lease
+from app.queue.lease import Beat
 from tests.factories import claim_build, claimed_build
 from tests.fakes.bad_wire import bad_wire
 from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from datetime import datetime
 
     from app.builds.model import ClaimedBuild
     from app.postgres.pool import Pool
+    from app.queue.lease import Lease
 
 
 async def stored(pool: Pool, claimed: ClaimedBuild) -> list[tuple[int, str]]:
@@ -49,17 +50,17 @@ async def nobody_writes_log(pool: Pool) -> AsyncIterator[None]:
         yield
 
 
-async def somebody_waits(pool: Pool) -> None:
-    """Wait until a statement of this database waits for a lock."""
+async def somebody_waits(pool: Pool) -> tuple[int, datetime]:
+    """Wait until a statement of this database waits for a lock; its process and when it was begun."""
+    query = """select pid, query_start from pg_stat_activity
+                where datname = current_database() and wait_event_type = 'Lock'"""
 
-    async def look() -> bool:
+    async def look() -> tuple[int, datetime] | None:
         async with pool.acquire() as conn:
-            waiting = (
-                "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
-            )
-            return bool(await conn.fetchval(waiting))
+            row = await conn.fetchrow(query)
+        return None if row is None else (row["pid"], row["query_start"])
 
-    await until(look, "a statement waits for a lock", 10)
+    return await until(look, "a statement waits for a lock", 10)
 
 
 async def test_the_log_is_complete_in_order_and_whole_lines(pool: Pool) -> None:
@@ -113,15 +114,25 @@ async def test_a_connection_that_breaks_loses_no_text_and_repeats_none(database:
     assert await text_of(pool, claimed) == "one\ntwo\nthree"
 
 
+async def test_a_number_that_somebody_else_used_is_no_success(pool: Pool) -> None:
+    claimed = await claimed_build(pool)
+    async with transaction(pool) as conn:
+        assert await store.append_log(conn, claimed.lease, 1, "somebody else's\n")
+    with pytest.raises(asyncpg.UniqueViolationError):
+        async with journal(pool, claimed.lease, 0) as lines:
+            await lines.write("ours\n")
+
+
 async def test_who_is_cancelled_while_a_row_is_stored_does_not_cut_it_off(pool: Pool) -> None:
     claimed = await claimed_build(pool)
     async with journal(pool, claimed.lease, 0) as lines:
         async with nobody_writes_log(pool):
             await lines.write("one\n")
             writing = asyncio.create_task(lines.flush())
-            await somebody_waits(pool)
+            statement = await somebody_waits(pool)
             writing.cancel()
             await asyncio.wait({writing})
+            assert await somebody_waits(pool) == statement
             await lines.write("two\n")
         await lines.flush()
         assert await text_of(pool, claimed) == "one\ntwo\n"
@@ -159,26 +170,31 @@ async def test_a_lease_is_renewed_however_fast_the_log_grows(pool: Pool) -> None
     assert len(await stored(pool, claimed)) > 10
 
 
-async def test_what_stops_the_journal_shows_at_the_next_write(pool: Pool) -> None:
+async def test_a_journal_that_broke_says_so_at_the_next_write(pool: Pool) -> None:
     claimed = await claimed_build(pool)
     async with transaction(pool) as conn:
         await conn.execute("alter table build_log rename to elsewhere")
-    with pytest.raises(asyncpg.UndefinedTableError):
-        async with journal(pool, claimed.lease, 0) as lines:
-            await write_until_refused(lines.write)
-    with pytest.raises(LeaseLost):
-        async with journal(pool, Lease("build", claimed.id, uuid4(), 30), 0) as lines:
-            async with transaction(pool) as conn:
-                await conn.execute("alter table elsewhere rename to build_log")
-            await write_until_refused(lines.write)
+    assert await refused_write(pool, claimed.lease) is asyncpg.UndefinedTableError
 
 
-async def write_until_refused(write: object) -> None:
-    assert callable(write)
-    async with asyncio.timeout(10):
-        while True:
-            await write("a line\n")
-            await asyncio.sleep(0.02)
+async def test_a_lost_lease_shows_at_the_next_write(pool: Pool) -> None:
+    claimed = await claimed_build(pool)
+    await lose(pool, claimed)
+    assert await refused_write(pool, claimed.lease) is LeaseLost
+
+
+async def refused_write(pool: Pool, lease: Lease) -> type[Exception] | None:
+    """Write a little now and then, until that is refused: the error's type. The journal is closed as well as may be."""
+    refused: type[Exception] | None = None
+    with suppress(asyncpg.UndefinedTableError, LeaseLost):
+        async with journal(pool, lease, 0) as lines, asyncio.timeout(10):
+            try:
+                while True:
+                    await lines.write("a line\n")
+                    await asyncio.sleep(0.02)
+            except (asyncpg.UndefinedTableError, LeaseLost) as error:
+                refused = type(error)
+    return refused
 
 
 async def test_a_stopping_process_does_not_wait_for_a_database_that_does_not_answer(pool: Pool) -> None:

@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.fakes.octokit import examples
-from tests.world import SECRET
+from tests.world import SECRET, new_world
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import httpx
 
+    from app.engine.client import Engine
     from tests.world import World
 
 
@@ -127,12 +130,54 @@ async def test_a_body_over_25_mib_is_refused(world: World) -> None:
     assert (await deliver(world, body)).status_code == 413
 
 
-async def test_every_octokit_example_is_answered_without_a_server_error(world: World) -> None:
-    await world.register()
-    wrong = []
+async def test_every_octokit_example_is_answered_and_only_pushed_tags_of_its_repository_build(world: World) -> None:
+    """Six examples create ``simple-tag``; the others delete it, push a branch or are other events. All six name one
+    commit that our GitHub does not have: each build has failed before the next is delivered, so all six build.
+    """
+    await world.post("/repositories", {"repo": "Codertocat/Hello-World"}, 201)
+    built, wrong = [], []
     for number, (source, event, payload) in enumerate(examples()):
         answer = await deliver(world, json.dumps(payload).encode(), guid=f"octokit-{number}", event=event)
-        if answer.status_code not in {200, 202}:
+        if answer.status_code == 202:
+            assert event == "push"
+            assert (payload["ref"], payload["deleted"]) == ("refs/tags/simple-tag", False)
+            assert "hello-world:simple-tag* could not be built" in await world.told()
+            built.append(source)
+        elif answer.status_code != 200 or answer.json()["outcome"] != "ignored":
             wrong.append((source, event, answer.status_code, answer.text))
     assert not wrong
-    assert await builds(world) == 0
+    assert built == ["api.github.com", "ghes-33", "ghes-34", "ghes-34", "ghes-35", "ghes-35"]
+    assert await builds(world) == len(built)
+
+
+async def test_a_webhook_that_sends_forms_builds_as_well(world: World) -> None:
+    world.github.hooks.form = "form"
+    await world.register()
+    commit = await world.release("v1.0+a&b=é")
+    image = await world.image_is("v1.0+a&b=é", "success")
+    assert image["commit_sha"] == commit
+    assert "built in" in await world.told()
+
+
+async def test_while_a_secret_is_rotated_both_are_good(tmp_path: Path, database: str, engine: Engine) -> None:
+    async with new_world(tmp_path, database, GITHUB_WEBHOOK_SECRET=f"the new one, {SECRET}") as world:
+        body = b'{"zen": "x"}'
+        for number, secret in enumerate([SECRET, "the new one"]):
+            signed = signature(body, secret)
+            answer = await deliver(world, body, guid=f"g-{number}", event="ping", X_Hub_Signature_256=signed)
+            assert (answer.status_code, answer.json()["outcome"]) == (200, "ignored")
+        both = signature(body, f"the new one, {SECRET}")
+        assert (await deliver(world, body, X_Hub_Signature_256=both)).status_code == 401
+
+
+async def test_without_a_secret_every_delivery_is_refused_and_says_what_to_set(
+    tmp_path: Path, database: str, engine: Engine
+) -> None:
+    async with new_world(tmp_path, database, GITHUB_WEBHOOK_SECRET="") as world:
+        await world.register()
+        for signed in (signature(b"{}"), signature(b"{}", ""), ""):
+            answer = await deliver(world, b"{}", X_Hub_Signature_256=signed)
+            assert answer.status_code == 503
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert "GITHUB_WEBHOOK_SECRET" in answer.json()["detail"]
+        assert await builds(world) == 0

@@ -15,7 +15,7 @@ from app.repositories.recipe import Recipe
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 COMMIT = "a" * 40
-PUSH = TagPush("acme/bre", 1, "v1.0.0", "refs/tags/v1.0.0", TagChange.CREATED, COMMIT, "0" * 40, COMMIT, "kim", None)
+PUSH = TagPush("acme/bre", "v1.0.0", "refs/tags/v1.0.0", TagChange.CREATED, COMMIT)
 REPOSITORY = Repository(
     RepositoryId(1), "acme/bre", "bre", "*", "Dockerfile", ".", None, {}, MovedTagPolicy.REBUILD, NOW, NOW
 )

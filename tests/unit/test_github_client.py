@@ -243,6 +243,33 @@ async def test_each_failure_of_github_is_one_of_ours(
     assert "<html>" not in str(failed.value)
 
 
+@pytest.mark.parametrize(
+    ("body", "error", "word"),
+    [
+        (b'{"errors": [{"type": "FORBIDDEN", "message": "SAML is enforced"}]}', GitHubRefused, "SAML is enforced"),
+        (b'{"data": {"repository": null}}', GitHubUnavailable, "not understood"),
+        (b'{"data": {"repository": {"refs": {"nodes": [{}]}}}}', GitHubUnavailable, "not understood"),
+        (b"<html>", GitHubUnavailable, "not understood"),
+    ],
+)
+async def test_a_list_of_tags_that_github_does_not_give_is_one_of_our_errors(
+    github: LocalGitHub, client: GitHubClient, body: bytes, error: type[AppError], word: str
+) -> None:
+    github.fail_next("/graphql", 200, headers={"Content-Type": "application/json"}, body=body)
+    with pytest.raises(error, match=word):
+        await client.list_tags(REPO)
+
+
+@pytest.mark.parametrize("body", [b"{}", b'[{"name": "v1"}]', b"<html>"])
+async def test_a_list_of_tags_of_the_wrong_shape_is_unavailable(github: LocalGitHub, body: bytes) -> None:
+    github.state.repositories[REPO].private = False
+    client = GitHubClient.open(api_url=github.url)
+    github.fail_next(f"/repos/{REPO}/tags", 200, headers={"Content-Type": "application/json"}, body=body)
+    with pytest.raises(GitHubUnavailable, match="list the tags"):
+        await client.list_tags(REPO)
+    await client.close()
+
+
 async def test_a_rate_limit_says_how_long_it_lasts(github: LocalGitHub, client: GitHubClient) -> None:
     github.rate_limit_next("/repos", retry_after_s=42)
     with pytest.raises(GitHubRateLimited) as limited:
@@ -373,6 +400,16 @@ async def test_an_installation_whose_token_was_revoked_is_looked_up_anew(
     with pytest.raises(GitHubRefused):
         await app_client.repository(REPO)
     assert (await app_client.repository(REPO)).full_name == REPO
+
+
+async def test_a_list_of_tags_looks_a_revoked_installation_up_anew(
+    app_github: LocalGitHub, app_client: GitHubClient
+) -> None:
+    assert await app_client.list_tags(REPO) == []
+    app_github.state.installation_tokens.clear()
+    with pytest.raises(GitHubRefused):
+        await app_client.list_tags(REPO)
+    assert await app_client.list_tags(REPO) == []
 
 
 async def test_an_outage_while_an_app_signs_in_is_an_outage(app_github: LocalGitHub, app_client: GitHubClient) -> None:

@@ -14,7 +14,8 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.log import MASK, configure_logging, redact
+from app.log import configure_logging, redact
+from app.mask import MASK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
