@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from starlette.applications import Starlette
 
+    from app.postgres.pool import Pool
     from app.queue.lease import Stage
     from app.settings import Settings
 
@@ -49,6 +50,7 @@ ROLLOUT_CONCURRENCY: Final = 8
 NOTICE_CONCURRENCY: Final = 2
 STALLED_AFTER_S: Final = 30.0
 GRACE_S: Final = 3
+CLOSE_S: Final = 2.0
 SECRET_BYTES: Final = 32
 
 
@@ -94,7 +96,7 @@ async def open_services(settings: Settings, dsn: str, workers: Workers) -> Async
         log.info("database_migrated", migrations=applied)
     async with AsyncExitStack() as stack:
         pool = await create_pool(dsn, size=POOL_SIZE)
-        stack.push_async_callback(pool.close)
+        stack.push_async_callback(close_pool, pool)
         engine = Engine.open(
             settings.docker_host, tls_verify=settings.docker_tls_verify, cert_path=settings.docker_cert_path
         )
@@ -123,6 +125,15 @@ async def open_services(settings: Settings, dsn: str, workers: Workers) -> Async
             api_token=token,
             stalled=workers.stalled,
         )
+
+
+async def close_pool(pool: Pool) -> None:
+    """Close the pool; connections that do not come back in time are cut, so that stopping never hangs on them."""
+    try:
+        async with asyncio.timeout(CLOSE_S):
+            await pool.close()
+    except TimeoutError:
+        pool.terminate()
 
 
 def api_token(settings: Settings) -> str:

@@ -38,7 +38,7 @@ def _image_name(value: str) -> str:
             "must be a Docker repository name: lower-case letters and digits, separated by single . _ or -"
         )
     if len(parts) > 1 and ("." in parts[0] or parts[0] == "localhost"):
-        raise ValueError("must not begin with a registry host; set REGISTRY for that")
+        raise ValueError("must not begin with the host of a registry")
     return value
 
 

@@ -268,7 +268,36 @@ async def test_what_is_older_than_six_hours_is_not_posted_any_more(
     assert ("too old" in row["answer"]) is (state == "failed")
 
 
-async def test_a_stop_waits_for_a_post_under_way_and_cuts_off_one_that_hangs(
+async def test_a_post_under_way_when_the_process_stops_may_end_and_is_not_repeated(pool: Pool) -> None:
+    arrived, answer = asyncio.Event(), asyncio.Event()
+
+    async def receive(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        arrived.set()
+        await answer.wait()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
+        await writer.drain()
+        writer.close()
+
+    await channel(pool)
+    await tell(pool)
+    server = await asyncio.start_server(receive, "127.0.0.1", 0)
+    client = SlackClient(SecretStr(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"))
+    loop = Loop(NoticeStage(pool, client, worker="tests", concurrency=2, public_url="https://t"), asyncio.Event())
+    async with server:
+        await loop.turn()
+        await asyncio.wait_for(arrived.wait(), PATIENCE_S)
+        loop.stop()
+        ended = asyncio.create_task(loop.settled())
+        await asyncio.wait({ended}, timeout=0.1)
+        assert not ended.done()
+        answer.set()
+        await asyncio.wait_for(ended, PATIENCE_S)
+    await client.close()
+    assert [row["state"] for row in await rows(pool)] == ["sent"]
+
+
+async def test_a_post_that_hangs_is_cut_off_when_the_process_stops_and_handed_back(
     pool: Pool, slack: LocalSlack, loop: Loop[ClaimedNotice]
 ) -> None:
     await channel(pool)

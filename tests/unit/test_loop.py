@@ -266,7 +266,7 @@ async def test_a_stop_hands_a_running_job_back() -> None:
 
 
 async def test_a_stop_while_a_job_is_claimed_hands_it_back_before_it_begins() -> None:
-    stage = Bench(2, endless)
+    stage = Bench(2, endless, concurrency=2)
     stage.may_claim.clear()
     loop = new_loop(stage)
     async with running(loop):
