@@ -76,9 +76,10 @@ class Stage:
         return self._programs["Tagship"].tail() if "Tagship" in self._programs else ""
 
     def _start_github(self, repo: str, files: Path) -> None:
-        command = [sys.executable, "-m", "tests.fakes.github", "--root", str(self.folder / "github")]
-        command += ["--webhook-url", f"{self.tagship_url}/webhooks/github", "--webhook-secret", self._webhook_secret]
-        command += ["--token", self._github_token, "--repository", f"{repo}={files}"]
+        # With "=", for a random value may begin with a hyphen.
+        command = [sys.executable, "-m", "tests.fakes.github", f"--root={self.folder / 'github'}"]
+        command += [f"--webhook-url={self.tagship_url}/webhooks/github", f"--webhook-secret={self._webhook_secret}"]
+        command += [f"--token={self._github_token}", f"--repository={repo}={files}"]
         self._start("GitHub", command, _plain_environment())
 
     def _start_tagship(self, github: str, slack: str) -> None:
