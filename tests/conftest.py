@@ -10,7 +10,7 @@ import pytest
 pytest_plugins = ["tests.postgres", "tests.docker"]
 
 TESTS: Final = Path(__file__).parent
-TIERS: Final = ("unit", "store", "engine", "story")
+TIERS: Final = ("unit", "loopback", "store", "engine", "story")
 NEED_ENGINE: Final = {"engine", "story"}
 LEFT_OUT: Final = pytest.StashKey[int]()
 
