@@ -111,8 +111,10 @@ async def open_services(settings: Settings, dsn: str, workers: Workers) -> Async
         wakeups = Wakeups(dsn)
         listening = asyncio.create_task(wakeups.run())
         stack.callback(listening.cancel)
-        async with transaction(pool) as conn:
-            await notices.set_channel(conn, "slack", "slack", enabled=settings.slack_webhook_url is not None)
+        if settings.slack_webhook_url is not None:
+            # Never the other way round: a process that was not given the setting must not silence those that were.
+            async with transaction(pool) as conn:
+                await notices.set_channel(conn, "slack", "slack", enabled=True)
         token, key = api_token(settings), secret_key(settings)
         configure_logging(settings.tagship_log_format, secrets=[*settings.secret_values(), token, key])
         yield Services(

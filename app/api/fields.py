@@ -90,6 +90,14 @@ def _build_args(value: dict[str, str]) -> dict[str, str]:
     return value
 
 
+def _check(value: str | list[str]) -> str | list[str]:
+    if "\x00" in "".join(value):
+        raise ValueError("must not contain NUL characters")
+    if isinstance(value, list) and value[0] not in {"CMD", "CMD-SHELL", "NONE"}:
+        raise ValueError("must begin with CMD or CMD-SHELL, or be a plain string for the shell")
+    return value
+
+
 Repo = Annotated[str, StringConstraints(min_length=3, max_length=140), AfterValidator(_repo)]
 ImageName = Annotated[str, StringConstraints(min_length=1, max_length=128), AfterValidator(_image_name)]
 GitTag = Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(_git_tag)]
@@ -99,6 +107,11 @@ RelativePath = Annotated[str, StringConstraints(min_length=1, max_length=1000), 
 Target = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$")]
 BuildArgs = Annotated[dict[str, str], Field(max_length=200), AfterValidator(_build_args)]
 DisplayName = Annotated[str, StringConstraints(min_length=1, max_length=100), AfterValidator(_no_controls)]
+CheckText = Annotated[str, StringConstraints(min_length=1, max_length=4000)]
+CheckTest = Annotated[
+    CheckText | Annotated[list[CheckText], Field(min_length=2, max_length=100)], AfterValidator(_check)
+]
+SearchText = Annotated[str, StringConstraints(max_length=255), AfterValidator(_no_controls)]
 Slug = Annotated[str, StringConstraints(min_length=1), AfterValidator(_slug)]
 Track = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_TRACK), AfterValidator(_track)]
 Port = Annotated[int, Field(ge=1, le=65535)]

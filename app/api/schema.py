@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
 from app.api.fields import (
     BuildArgs,
+    CheckTest,
     CommitSha,
     DisplayName,
     Env,
@@ -20,6 +21,7 @@ from app.api.fields import (
     Replicas,
     Repo,
     RowId,
+    SearchText,
     Slug,
     Target,
     Track,
@@ -114,7 +116,7 @@ class ImageWithLogOut(ImageOut):
 
 
 class ImageQuery(In):
-    name: Annotated[str, Field(max_length=255)] | None = None
+    name: SearchText | None = None
     status: BuildState | None = None
     limit: Annotated[int, Field(ge=1, le=500)] = 100
     before: RowId | None = None
@@ -145,9 +147,7 @@ class BuildOut(Out):
 
 
 class HealthcheckIn(In):
-    test: (
-        Annotated[str, Field(min_length=1, max_length=4000)] | Annotated[list[str], Field(min_length=2, max_length=100)]
-    )
+    test: CheckTest
     interval_s: Annotated[float, Field(ge=1, le=86_400, strict=False)] = 30
     timeout_s: Annotated[float, Field(ge=1, le=86_400, strict=False)] = 30
     retries: Annotated[int, Field(ge=1, le=1000)] = 3

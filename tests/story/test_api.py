@@ -165,6 +165,9 @@ PRODUCT: dict[str, Any] = {"name": "A", "slug": "a", "port": 8001}
         ("/products", PRODUCT | {"track": "^1"}, "track"),
         ("/products", PRODUCT | {"track": "latest", "image_id": 1}, "track"),
         ("/products", PRODUCT | {"colour": "red"}, "colour"),
+        ("/products", PRODUCT | {"healthcheck": {"test": "a\u0000b"}}, "healthcheck"),
+        ("/products", PRODUCT | {"healthcheck": {"test": ["CMD", "\u0000"]}}, "healthcheck"),
+        ("/products", PRODUCT | {"healthcheck": {"test": ["FOO", "x"]}}, "healthcheck"),
         ("/products", {"name": "A"}, "slug"),
         ("/repositories", {"repo": "no-slash"}, "repo"),
         ("/repositories", {"repo": "a/b", "dockerfile": "../Dockerfile"}, "dockerfile"),
@@ -196,6 +199,7 @@ async def test_requests_that_are_none_are_refused_by_their_kind(quiet_world: Wor
     assert (await api.get("/products/0")).status_code == 404
     assert (await api.get("/products/99999999999999999999")).status_code == 404
     assert (await api.get("/images?limit=x")).status_code == 422
+    assert (await api.get("/images?name=%00")).status_code == 422
     assert (await api.get("/images?limit=1&limit=2")).status_code == 422
     wrong_method = await api.delete("/products")
     assert wrong_method.status_code == 405
