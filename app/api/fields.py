@@ -12,7 +12,7 @@ from app.products.model import LONGEST_SLUG, SLUG
 from app.products.pins import LONGEST_TRACK, is_range
 
 CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-REPO: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}", re.ASCII)
+REPO: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,38}/[A-Za-z0-9._-]{1,100}", re.ASCII)
 IMAGE_PART: Final = re.compile(r"[a-z0-9]+(?:(?:[._]|__|-{1,8})[a-z0-9]+)*", re.ASCII)
 ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*", re.ASCII)
 BAD_IN_GIT_REF: Final = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|^/|/$|\.$|(?:^|/)\.|\.lock(?:/|$)")
