@@ -59,6 +59,7 @@ class Workers:
 
     def __init__(self) -> None:
         self.loops: list[Loop[Any]] = []
+        self.stopping = asyncio.Event()
 
     def stalled(self) -> list[str]:
         """The names of loops that have not turned for a while, although they turn every few seconds."""
@@ -67,6 +68,7 @@ class Workers:
 
     def stop(self) -> None:
         """Claim nothing more and hand back what runs."""
+        self.stopping.set()
         for loop in self.loops:
             loop.stop()
 
@@ -126,6 +128,7 @@ async def open_services(settings: Settings, dsn: str, workers: Workers) -> Async
             vault=Vault.from_secret(key),
             api_token=token,
             stalled=workers.stalled,
+            stopping=workers.stopping,
         )
 
 

@@ -42,7 +42,7 @@ async def accepted(services: Services, rollout_id: int, wait_s: float) -> Respon
 
 
 async def when_final(services: Services, rollout_id: int, wait_s: float) -> Rollout:
-    """The rollout as soon as it is final, at the latest after ``wait_s`` seconds."""
+    """The rollout as soon as it is final, at the latest after ``wait_s`` seconds or when the process stops."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + wait_s
     with services.wakeups.subscribe(store.state_topic(rollout_id)) as woken:
@@ -52,7 +52,7 @@ async def when_final(services: Services, rollout_id: int, wait_s: float) -> Roll
                 rollout = await store.read(conn, rollout_id)
             assert rollout is not None
             left = deadline - loop.time()
-            if rollout.state.final or left <= 0:
+            if rollout.state.final or left <= 0 or services.stopping.is_set():
                 return rollout
             with suppress(TimeoutError):
                 await asyncio.wait_for(woken.wait(), min(LOOK_AGAIN_S, left))

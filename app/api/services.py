@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable
 
     from starlette.requests import Request
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """``api_token`` is the administrator's; ``stalled`` names the background loops that do not turn."""
+    """``api_token`` is the administrator's; ``stalled`` names the background loops that do not turn;
+    ``stopping`` is set when the process is told to stop, and whoever only waits should answer then.
+    """
 
     settings: Settings
     pool: Pool
@@ -30,6 +33,7 @@ class Services:
     vault: Vault
     api_token: str
     stalled: Callable[[], list[str]]
+    stopping: asyncio.Event
 
 
 def services_of(request: Request) -> Services:

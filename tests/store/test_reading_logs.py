@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING, cast
 
@@ -40,6 +41,7 @@ async def parts_of(pool: Pool, path: str, accept: str = "*/*") -> tuple[int, lis
         vault=Vault.from_secret("x"),
         api_token=TOKEN,
         stalled=list,
+        stopping=asyncio.Event(),
     )
     sent: list[Message] = []
     scope = {

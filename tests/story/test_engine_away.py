@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import tempfile
 from contextlib import asynccontextmanager
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from app.api.rollouts import when_final
 from tests.docker import PrivateEngine, private_dockerd
 from tests.world import World, new_world
 
@@ -54,6 +56,27 @@ async def test_without_a_swarm_images_are_built_and_a_start_is_refused_with_what
         await world.services.pool.execute(
             "delete from products"
         )  # or the cleaning up would ask the swarm for its service
+
+
+async def test_a_request_that_only_waits_is_answered_when_the_process_stops(
+    short_folder: Path, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with own_engine(short_folder, database, monkeypatch) as (_, world):
+        async with world.services.pool.acquire() as conn:
+            product_id = await conn.fetchval(
+                "insert into products (name, slug, port) values ('A', 'a', 1) returning id"
+            )
+            rollout_id = await conn.fetchval(
+                "insert into rollouts"
+                " (product_id, kind, reason, image, env_sealed, port, publish_mode, replicas, run_after)"
+                " values ($1, 'deploy', 'start', 'x', '{}', 1, 'host', 1, now() + interval '1 day') returning id",
+                product_id,
+            )
+        waiting = asyncio.create_task(when_final(world.services, rollout_id, 60))
+        world.services.stopping.set()
+        rollout = await asyncio.wait_for(waiting, 10)
+        assert rollout.state.value == "pending"
+        await world.services.pool.execute("delete from products")
 
 
 async def test_a_build_waits_for_an_engine_that_is_away_and_loses_no_attempt(
