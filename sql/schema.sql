@@ -270,3 +270,40 @@ create table notices (
   check ((state = 'pending') = (finished_at is null))
 );
 create index notices_to_claim on notices (run_after, id) where state = 'pending';
+
+-- ---------------------------------------------------------------- access: who may do what, and who did
+
+create type api_role as enum (
+  'read',     -- look at everything
+  'deploy',   -- and build, change and run images and products
+  'admin'     -- and say what is watched, who may do what, who is told, and what is kept
+);
+
+create table tokens (
+  id           bigint generated always as identity primary key,
+  name         text not null,
+  role         api_role not null,
+  hash         bytea not null unique,                            -- SHA-256 of a random token: it cannot be guessed back
+  created_at   timestamptz not null default now(),
+  expires_at   timestamptz,
+  last_used_at timestamptz,                                      -- to the minute
+  revoked_at   timestamptz                                       -- kept, so that the audit log can name it
+);
+create unique index tokens_by_name on tokens (name) where revoked_at is null;
+
+-- One row for each change that somebody asked for, written in the transaction that makes the change.
+create table audit_log (
+  id           bigint generated always as identity primary key,
+  at           timestamptz not null default now(),
+  actor        text not null,                                    -- the token's name, or who pushed the tag
+  token_id     bigint references tokens,
+  via          text not null,                                    -- api, cli, webhook
+  address      text,                                             -- the client's, as far as the proxy before us says
+  action       text not null,                                    -- the operation's name, as in the OpenAPI document
+  subject      text not null,                                    -- what kind of thing it was done to
+  subject_id   bigint,
+  subject_name text not null,
+  details      jsonb not null default '{}'                       -- never a secret
+);
+create index audit_by_subject on audit_log (subject, subject_id, id);
+create index audit_by_actor on audit_log (actor, id);

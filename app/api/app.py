@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, cast
 
@@ -10,12 +9,12 @@ import structlog
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import Mount, Route
 
-from app.api import health, images, logs, products, repositories, rollouts
+from app.api import health
 from app.api.auth import BearerAuth
+from app.api.operation import Handler, routes_of
+from app.api.operations import OPERATIONS
 from app.deliveries.http import WebhookEndpoint
 from app.errors import (
     AppError,
@@ -29,11 +28,12 @@ from app.errors import (
 from app.problems import Problem
 
 if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
     from app.api.services import Services
 
 log = structlog.get_logger(__name__)
-
-Handler = Callable[[Request], Awaitable[Response]]
 
 STATUS_OF: dict[type[AppError], HTTPStatus] = {
     GitHubNotFound: HTTPStatus.NOT_FOUND,
@@ -53,7 +53,7 @@ def create_app(services: Services) -> Starlette:
             Route("/healthz", health.healthz),
             Route("/readyz", health.readyz),
             by_method("/webhooks/github", POST=webhook.answer),
-            Mount("/api/v1", routes=api_routes(), middleware=[Middleware(BearerAuth)]),
+            Mount("/api/v1", routes=routes_of(OPERATIONS), middleware=[Middleware(BearerAuth)]),
         ],
         exception_handlers={
             Problem: _problem,
@@ -64,28 +64,6 @@ def create_app(services: Services) -> Starlette:
     )
     app.state.services = services
     return app
-
-
-def api_routes() -> list[Route]:
-    """One route for each path, so that a wrong method is answered with all the right ones."""
-    return [
-        by_method("/repositories", GET=repositories.list_repositories, POST=repositories.register),
-        by_method("/repositories/{id}", GET=repositories.read_repository),
-        by_method("/images", GET=images.list_images, POST=images.create_image),
-        by_method("/images/github-tags", GET=images.github_tags),
-        by_method("/images/{id}", GET=images.read_image),
-        by_method("/images/{id}/log", GET=logs.read_log),
-        by_method("/images/{id}/builds", GET=images.list_builds),
-        by_method("/images/{id}/cancel", POST=images.cancel),
-        by_method("/images/{id}/rebuild", POST=images.rebuild),
-        by_method("/products", GET=products.list_products, POST=products.create_product),
-        by_method("/products/{id}", GET=products.read_product, PATCH=products.change_product),
-        by_method("/products/{id}/start", POST=products.start_product),
-        by_method("/products/{id}/stop", POST=products.stop_product),
-        by_method("/products/{id}/redeploy", POST=products.redeploy_product),
-        by_method("/products/{id}/rollouts", GET=products.list_rollouts),
-        by_method("/rollouts/{id}", GET=rollouts.read_rollout),
-    ]
 
 
 def by_method(path: str, **handlers: Handler) -> Route:

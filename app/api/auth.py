@@ -1,46 +1,97 @@
 """Everything under /api/v1 needs ``Authorization: Bearer <token>``; checked before any handler and before the body
-is read.
+is read. What a token is good for is its role, which each operation asks for.
 """
 
 from __future__ import annotations
 
 import hmac
-from hashlib import sha256
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, cast
 
 from starlette.requests import Request
 
+from app.access.model import Act, Principal, Role, Via, hash_of
+from app.access.store import principal_of
 from app.api.services import services_of
+from app.errors import DatabaseUnavailable
+from app.postgres.pool import transaction
 from app.problems import Problem
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
+    from app.api.services import Services
+
+ADMINISTRATOR: Final = "admin"
+CLI_AGENT: Final = "tagship-cli/"
+LONGEST_TOKEN: Final = 1000
+
 
 class BearerAuth:
-    """ASGI middleware: 401 as a problem unless the administrator's token is presented."""
+    """ASGI middleware: 401 as a problem unless a valid token is presented; it leaves the ``Principal`` in the
+    request's state.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
         request = Request(scope)
-        if scope["type"] == "http" and not token_matches(
-            request.headers.get("authorization", ""), services_of(request).api_token
-        ):
-            refusal = Problem(
-                HTTPStatus.UNAUTHORIZED,
-                "this needs a valid token: send the header Authorization: Bearer <token>",
-                headers={"WWW-Authenticate": 'Bearer realm="tagship"'},
-            )
+        try:
+            request.state.principal = await authenticate(services_of(request), request.headers.get("authorization", ""))
+        except Problem as refusal:
             await refusal.response()(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
 
-def token_matches(header: str, token: str) -> bool:
-    """Whether an Authorization header presents the token; takes the same time wherever they differ."""
+async def authenticate(services: Services, header: str) -> Principal:
+    """Whoever an Authorization header stands for; raises the 401, or 503 when tokens cannot be looked up."""
+    token = token_of(header)
+    if token and hmac.compare_digest(hash_of(token), hash_of(services.api_token)):
+        return Principal(ADMINISTRATOR, Role.ADMIN, None)
+    try:
+        async with transaction(services.pool) as conn:
+            principal = await principal_of(conn, token) if token else None
+    except DatabaseUnavailable as error:
+        raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error), headers={"Retry-After": "5"}) from error
+    if principal is None:
+        raise Problem(
+            HTTPStatus.UNAUTHORIZED,
+            "this needs a valid token: send the header Authorization: Bearer <token>",
+            headers={"WWW-Authenticate": 'Bearer realm="tagship"'},
+        )
+    return principal
+
+
+def token_of(header: str) -> str:
+    """The token that an Authorization header presents, "" when it presents none."""
     scheme, _, presented = header.partition(" ")
-    digests = [sha256(value.encode("utf-8", "surrogateescape")).digest() for value in (presented.strip(), token)]
-    return scheme.lower() == "bearer" and hmac.compare_digest(*digests)
+    token = presented.strip()
+    return token if scheme.lower() == "bearer" and len(token) <= LONGEST_TOKEN else ""
+
+
+def principal_behind(request: Request) -> Principal:
+    """Whoever sent this request."""
+    return cast("Principal", request.state.principal)
+
+
+def need_role(request: Request, needed: Role) -> None:
+    """Raise the 403 unless whoever sent this request may do what needs that role."""
+    principal = principal_behind(request)
+    if not principal.role.allows(needed):
+        raise Problem(
+            HTTPStatus.FORBIDDEN,
+            f"this needs a token with the role {needed}, and the token {principal.name} has the role {principal.role}",
+        )
+
+
+def act_of(request: Request) -> Act:
+    """What this request does, for the audit log; ``operation`` is put into its state when it is dispatched."""
+    principal = principal_behind(request)
+    via = Via.CLI if request.headers.get("user-agent", "").startswith(CLI_AGENT) else Via.API
+    address = request.client.host if request.client else None
+    return Act(principal.name, principal.token_id, via, address, request.state.operation)

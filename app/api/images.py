@@ -10,7 +10,8 @@ from starlette.responses import JSONResponse, StreamingResponse
 
 from app.api.asking import json_body, missing, path_id, query
 from app.api.paging import page
-from app.api.schema import (
+from app.api.schema.base import dump_all
+from app.api.schema.images import (
     BuildOut,
     ImageDetailQuery,
     ImageIn,
@@ -19,7 +20,7 @@ from app.api.schema import (
     ImageWithLogOut,
     TagOut,
     TagQuery,
-    dump_all,
+    TagsOut,
 )
 from app.api.services import services_of
 from app.builds import store
@@ -45,7 +46,7 @@ async def github_tags(request: Request) -> Response:
     """200 the repository's tags, newest first; 404 when there is no such repository."""
     asked = query(request, TagQuery)
     tags = await services_of(request).github.list_tags(asked.repo)
-    return JSONResponse({"tags": dump_all([TagOut.of(tag) for tag in tags])})
+    return JSONResponse(TagsOut(tags=[TagOut.of(tag) for tag in tags]).model_dump(mode="json"))
 
 
 async def create_image(request: Request) -> Response:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from starlette.responses import JSONResponse
 
-from app.api.schema import dump_all
+from app.api.schema.base import dump_all
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

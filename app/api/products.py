@@ -12,7 +12,9 @@ from starlette.responses import JSONResponse
 from app.api.asking import json_body, missing, path_id, query
 from app.api.paging import page
 from app.api.rollouts import accepted
-from app.api.schema import PageQuery, ProductIn, ProductOut, ProductPatch, RolloutOut, WaitQuery, dump_all
+from app.api.schema.base import PageQuery, WaitQuery, dump_all
+from app.api.schema.products import ProductIn, ProductOut, ProductPatch
+from app.api.schema.rollouts import RolloutOut
 from app.api.services import services_of
 from app.builds import store as builds
 from app.engine.image import inspect_image

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from starlette.responses import JSONResponse
 
 from app.api.asking import json_body, missing, path_id
-from app.api.schema import RepositoryIn, RepositoryOut, dump_all
+from app.api.schema.base import dump_all
+from app.api.schema.repositories import RepositoryIn, RepositoryOut
 from app.api.services import services_of
 from app.builds.model import default_image_name
 from app.postgres.pool import transaction

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from starlette.responses import JSONResponse
 
 from app.api.asking import missing, path_id
-from app.api.schema import RolloutOut
+from app.api.schema.rollouts import RolloutOut
 from app.api.services import services_of
 from app.postgres.pool import transaction
 from app.rollouts import store

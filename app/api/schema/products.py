@@ -1,0 +1,86 @@
+"""Products, field by field. Env values are masked on the way out."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from app.api.fields import CheckTest, DisplayName, Env, Port, Replicas, RowId, Slug, Track
+from app.api.schema.base import In, Out, Time
+from app.engine.shape import Healthcheck, PublishMode
+from app.products.model import Product, ProductStatus
+from app.sealing import mask_env
+
+
+class HealthcheckIn(In):
+    test: CheckTest
+    interval_s: Annotated[float, Field(ge=1, le=86_400, strict=False)] = 30
+    timeout_s: Annotated[float, Field(ge=1, le=86_400, strict=False)] = 30
+    retries: Annotated[int, Field(ge=1, le=1000)] = 3
+    start_period_s: Annotated[float, Field(ge=0, le=86_400, strict=False)] = 0
+
+    def value(self) -> Healthcheck:
+        """The check in Docker's form; a plain string is run by the container's shell."""
+        test = ("CMD-SHELL", self.test) if isinstance(self.test, str) else tuple(self.test)
+        return Healthcheck(test, self.interval_s, self.timeout_s, self.retries, self.start_period_s)
+
+
+class ProductIn(In):
+    name: DisplayName
+    slug: Slug
+    port: Port
+    replicas: Replicas = 1
+    image_id: RowId | None = None
+    track: Track | None = None
+    env_vars: Env = Field(default_factory=dict)
+    container_port: Port | None = None
+    publish_mode: Annotated[PublishMode, Field(strict=False)] = PublishMode.INGRESS
+    healthcheck: HealthcheckIn | None = None
+    when_built: bool = False
+
+
+class ProductPatch(In):
+    """Only what is given changes; ``null`` is a value where the field may be empty."""
+
+    name: DisplayName = ""
+    port: Port = 1
+    replicas: Replicas = 1
+    image_id: RowId | None = None
+    track: Track | None = None
+    env_vars: Env = Field(default_factory=dict)
+    container_port: Port | None = None
+    publish_mode: Annotated[PublishMode, Field(strict=False)] = PublishMode.INGRESS
+    healthcheck: HealthcheckIn | None = None
+
+
+class ProductOut(Out):
+    id: int
+    name: str
+    slug: str
+    port: int
+    container_port: int | None
+    publish_mode: PublishMode
+    replicas: int
+    image_id: int | None
+    image_name: str
+    track: str | None
+    env_vars: dict[str, str]
+    healthcheck: dict[str, Any] | None
+    status: ProductStatus
+    service_id: str | None
+    created_at: Time
+    updated_at: Time
+
+    @classmethod
+    def of(cls, product: Product, default_image: str) -> ProductOut:
+        """A product as people see it: its env values masked."""
+        fields = {name: getattr(product.fields, name) for name in product.fields.__slots__}
+        check = product.fields.healthcheck
+        shown = {
+            "image_name": product.image_name or default_image,
+            "env_vars": mask_env(product.fields.env),
+            "healthcheck": {name: getattr(check, name) for name in check.__slots__} if check else None,
+        }
+        own = {name: getattr(product, name) for name in product.__slots__}
+        return cls.model_validate(own | fields | shown)
