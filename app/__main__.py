@@ -1,6 +1,8 @@
-"""The command line: reads arguments and settings, and leaves the work to ``app.main``.
+"""The command line: reads arguments and settings, and leaves the work to ``app.serving``, or to a running server
+(``app.cli``).
 
-Exit codes: 0 done, 1 something needed does not work, 2 the settings or arguments are wrong.
+Exit codes: 0 done, 1 something needed does not work, 2 the settings or arguments are wrong; the client commands have
+more (``app.cli.ending``).
 """
 
 from __future__ import annotations
@@ -8,45 +10,72 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from app.cli.commands import CLIENT_COMMANDS
+from app.cli.ending import MEANINGS
+from app.cli.help import ExampleCommand, ExampleGroup
 from app.errors import AppError, SettingsInvalid
-from app.log import configure_logging
-from app.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
     from typing import Any
 
+    from app.settings import Settings
+
 Result = TypeVar("Result")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def admin_token_file() -> Path:
+    """Where a server of this machine keeps its administrator's token, by the settings of this environment."""
+    from app.settings import default_data_dir  # noqa: PLC0415
+
+    return Path(os.environ.get("TAGSHIP_DATA_DIR", "").strip() or default_data_dir()) / "admin-token"
+
+
+@click.group(
+    cls=ExampleGroup,
+    commands=CLIENT_COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "obj": admin_token_file},
+    examples=(
+        "tagship doctor",
+        "tagship serve",
+        "tagship build acme/bre-payments v1.4.0 --follow",
+        "tagship deploy allianz bre-payments:v1.4.0",
+    ),
+    exit_codes=MEANINGS,
+)
 @click.version_option(package_name="tagship")
 def main() -> None:
-    """Push a tag, ship the image."""
+    """Push a tag, ship the image.
+
+    serve, worker, migrate and doctor are the service, set up by the environment (see the README). The other commands
+    ask a running one: TAGSHIP_URL says where it is (http://127.0.0.1:8004), TAGSHIP_TOKEN who asks; beside the server
+    the administrator's token is found in TAGSHIP_DATA_DIR.
+    """
 
 
-@main.command()
+@main.command(cls=ExampleCommand, examples=("tagship serve", "TAGSHIP_PORT=8080 tagship serve --no-workers"))
 @click.option("--no-workers", is_flag=True, help="Answer requests only; `tagship worker` elsewhere does the work.")
 def serve(*, no_workers: bool) -> None:
     """Run the web application and, unless told not to, the workers."""
-    from app.main import serve as run  # noqa: PLC0415 - the import takes a second that --help should not
+    from app.serving import serve as run  # noqa: PLC0415 - the import takes a second that --help should not
 
     _run(run(_settings(), with_workers=not no_workers))
 
 
-@main.command()
+@main.command(cls=ExampleCommand, examples=("tagship worker",))
 def worker() -> None:
     """Run the workers only."""
-    from app.main import work  # noqa: PLC0415
+    from app.serving import work  # noqa: PLC0415
 
     _run(work(_settings()))
 
 
-@main.command("migrate")
+@main.command("migrate", cls=ExampleCommand, examples=("tagship migrate",))
 def migrate_command() -> None:
     """Bring the database's schema up to date."""
     from app.main import database  # noqa: PLC0415
@@ -60,7 +89,7 @@ def migrate_command() -> None:
     _run(run())
 
 
-@main.command()
+@main.command(cls=ExampleCommand, examples=("tagship doctor",))
 def doctor() -> None:
     """Look at every part; say what is wrong and how to mend it."""
     from app.doctor import examine  # noqa: PLC0415
@@ -78,6 +107,9 @@ def doctor() -> None:
 
 def _settings() -> Settings:
     """The settings of the environment, with logging set up by them; exit 2 with every problem when they are wrong."""
+    from app.log import configure_logging  # noqa: PLC0415
+    from app.settings import load_settings  # noqa: PLC0415
+
     try:
         settings = load_settings(os.environ)
     except SettingsInvalid as error:

@@ -11,19 +11,22 @@ import asyncpg
 from app.engine.client import Engine
 from app.errors import AppError, DatabaseUnavailable
 from app.github.client import GitHubClient
-from app.main import database
+from app.main import database, open_registry
 from app.postgres.migrate import plan, read_migrations
 from app.postgres.pool import connect, place, reason
 from app.postgres.queries import sql_folder
+from app.reports.store import refusals
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from app.postgres.pool import Dedicated
+    from app.reports.store import Refusal
     from app.settings import Settings
 
 LEAST_FREE_BYTES: Final = 2 * 1024**3
 CLOSE_S: Final = 5.0
+MOST_REFUSALS: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +48,11 @@ async def examine(settings: Settings) -> list[Finding]:
         return [
             await _tried("database", lambda: _database(settings)),
             await _tried("engine", lambda: _engine(engine)),
-            await _tried("swarm", lambda: _swarm(engine)),
+            await _tried("swarm", lambda: _swarm(settings, engine)),
             await _tried("github", lambda: _github(settings)),
+            await _reports(settings),
             _webhook(settings),
-            Finding("registry", ok=True, sentence="none configured; images stay on this engine"),
+            await _tried("registry", lambda: _registry(settings, engine)),
             _disk(settings),
         ]
     finally:
@@ -94,21 +98,20 @@ async def _engine(engine: Engine) -> Finding:
     return Finding("engine", ok=True, sentence=f"Docker {info.version} (API {version}) at {engine.host}")
 
 
-async def _swarm(engine: Engine) -> Finding:
+async def _swarm(settings: Settings, engine: Engine) -> Finding:
     info = await engine.describe()
     if not info.swarm_active or not info.swarm_manager:
         return Finding(
             "swarm", ok=False, sentence="the engine is not a manager of a swarm; run `docker swarm init` on it"
         )
-    if info.nodes > 1:
-        sentence = (
-            f"{info.nodes} nodes, and images are only on this engine: this release serves one node; remove the others"
-        )
+    if info.nodes > 1 and settings.registry is None:
+        sentence = f"{info.nodes} nodes, and images are only on this engine: set REGISTRY, or remove the other nodes"
         return Finding("swarm", ok=False, sentence=sentence)
     if not info.ipvs:
         sentence = "active; this kernel lacks IPVS, so ports answer only with publish_mode host"
         return Finding("swarm", ok=True, sentence=sentence)
-    return Finding("swarm", ok=True, sentence="active, one node")
+    nodes = "one node" if info.nodes == 1 else f"{info.nodes} nodes"
+    return Finding("swarm", ok=True, sentence=f"active, {nodes}")
 
 
 async def _github(settings: Settings) -> Finding:
@@ -122,6 +125,50 @@ async def _github(settings: Settings) -> Finding:
         return Finding("github", ok=True, sentence=await github.check())
     finally:
         await github.close()
+
+
+async def _reports(settings: Settings) -> Finding:
+    """Whether builds and rollouts are told to GitHub, and where it refused that; advice at most."""
+    if settings.tagship_github_reports == "off":
+        return Finding("reports", ok=True, sentence="GitHub is told nothing: TAGSHIP_GITHUB_REPORTS is off")
+    if not settings.reports_to_github:
+        sentence = "GitHub is told nothing: that needs GITHUB_TOKEN or a GitHub App"
+        return Finding("reports", ok=True, sentence=sentence)
+    try:
+        refused = await _refusals(settings)
+    except (AppError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        sentence = "where GitHub refuses reports is not known without the database"
+        return Finding("reports", ok=False, sentence=sentence, needed=False)
+    if not refused:
+        return Finding("reports", ok=True, sentence="builds are commit statuses on GitHub, and rollouts deployments")
+    first = refused[0]
+    count = f"{MOST_REFUSALS} or more" if len(refused) == MOST_REFUSALS else str(len(refused))
+    since, again = (f"{time:%Y-%m-%d %H:%M} UTC" for time in (first.refused_at, first.retry_at))
+    sentence = (
+        f"GitHub refused {count} kind{'s' * (len(refused) != 1)} of report, so they are left out: {first.kind} of"
+        f" {first.repo} since {since}, tried again at {again} ({first.reason}); let our credentials write commit"
+        " statuses and deployments, or set TAGSHIP_GITHUB_REPORTS=off"
+    )
+    return Finding("reports", ok=False, sentence=sentence, needed=False)
+
+
+async def _refusals(settings: Settings) -> list[Refusal]:
+    async with database(settings) as dsn:
+        conn = await connect(dsn)
+        try:
+            if await conn.fetchval("select to_regclass('report_refusals')") is None:
+                return []
+            return await refusals(conn, MOST_REFUSALS)
+        finally:
+            await conn.close(timeout=CLOSE_S)
+
+
+async def _registry(settings: Settings, engine: Engine) -> Finding:
+    registry = open_registry(settings, engine)
+    if registry is None:
+        return Finding("registry", ok=True, sentence="none configured; images stay on this engine")
+    async with registry:
+        return Finding("registry", ok=True, sentence=await registry.check())
 
 
 def _webhook(settings: Settings) -> Finding:

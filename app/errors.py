@@ -125,6 +125,20 @@ class GitHubRefused(AppError):
         super().__init__(sentence)
 
 
+class RegistryUnavailable(AppError):
+    """The container registry does not answer, answers 5xx or asks for a pause, or the connection to it broke."""
+
+    retryable = True
+
+
+class RegistryRefused(AppError):
+    """The container registry answered, and refused: our credentials, our request, or what we asked for."""
+
+    def __init__(self, sentence: str, *, status: int | None = None) -> None:
+        self.status = status
+        super().__init__(sentence)
+
+
 class NoticeNotSent(AppError):
     """The receiver did not take the notice; ``permanent`` when trying again cannot help (gone, forbidden,
     malformed).

@@ -1,27 +1,23 @@
-"""The composition root: opens every part in order, runs web and workers, and takes them down again in the reverse
-order.
-"""
+"""The composition root: opens every part in order, runs the workers, and takes all down again in the reverse order."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import socket
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
-import uvicorn
 
-from app.api.app import create_app
 from app.api.services import Services
 from app.builds import store as builds
 from app.builds.work import BuildStage
 from app.engine.client import Engine
-from app.errors import AddressUnusable
+from app.engine.credentials import registry_access
 from app.github.client import GitHubClient
 from app.log import configure_logging
+from app.notices import channels
 from app.notices import store as notices
 from app.notices.work import NoticeStage
 from app.postgres.embedded import EmbeddedPostgres
@@ -29,15 +25,18 @@ from app.postgres.listen import Wakeups
 from app.postgres.migrate import migrate
 from app.postgres.pool import create_pool, transaction
 from app.queue.loop import POLL_S, Loop
+from app.registry.client import RegistryClient
+from app.reports import store as reports
+from app.reports.work import ReportStage
+from app.retention import store as chores
+from app.retention.work import ChoreStage, Upkeep
 from app.rollouts import store as rollouts
 from app.rollouts.work import RolloutStage
 from app.sealing import Vault, load_or_create_secret
 from app.slack.client import SlackClient
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-
-    from starlette.applications import Starlette
+    from collections.abc import AsyncIterator
 
     from app.postgres.pool import Pool
     from app.queue.lease import Stage
@@ -47,9 +46,8 @@ log = structlog.get_logger(__name__)
 
 POOL_SIZE: Final = 20
 ROLLOUT_CONCURRENCY: Final = 8
-NOTICE_CONCURRENCY: Final = 2
+NOTICE_CONCURRENCY: Final = 8  # at most two of them for one channel
 STALLED_AFTER_S: Final = 30.0
-GRACE_S: Final = 3
 CLOSE_S: Final = 2.0
 SECRET_BYTES: Final = 32
 
@@ -110,13 +108,21 @@ async def open_services(settings: Settings, dsn: str, workers: Workers) -> Async
             app_private_key=settings.github_app_private_key,
         )
         stack.push_async_callback(github.close)
+        slack = SlackClient()
+        stack.push_async_callback(slack.close)
+        registry = open_registry(settings, engine)
+        if registry is not None:
+            stack.push_async_callback(registry.close)
         wakeups = Wakeups(dsn)
         listening = asyncio.create_task(wakeups.run())
         stack.callback(listening.cancel)
         if settings.slack_webhook_url is not None:
             # Never the other way round: a process that was not given the setting must not silence those that were.
             async with transaction(pool) as conn:
-                await notices.set_channel(conn, "slack", "slack", enabled=True)
+                await channels.ensure_settings_channel(conn)
+        if settings.reports_to_github or settings.tagship_github_reports == "off":  # else: left to those who know
+            async with transaction(pool) as conn:
+                await reports.configure(conn, enabled=settings.reports_to_github)
         token, key = api_token(settings), secret_key(settings)
         configure_logging(settings.tagship_log_format, secrets=[*settings.secret_values(), token, key])
         yield Services(
@@ -129,7 +135,18 @@ async def open_services(settings: Settings, dsn: str, workers: Workers) -> Async
             api_token=token,
             stalled=workers.stalled,
             stopping=workers.stopping,
+            slack=slack,
+            registry=registry,
         )
+
+
+def open_registry(settings: Settings, engine: Engine) -> RegistryClient | None:
+    """The registry of the settings; None when images stay on the engine."""
+    if settings.registry is None:
+        return None
+    return RegistryClient.open(
+        settings.registry, settings.registry_username, settings.registry_password, insecure=engine.is_insecure
+    )
 
 
 async def close_pool(pool: Pool) -> None:
@@ -155,7 +172,7 @@ def secret_key(settings: Settings) -> str:
     return load_or_create_secret(settings.tagship_data_dir / "secret-key", SECRET_BYTES)
 
 
-def stages(services: Services, slack: SlackClient | None) -> list[tuple[str, Stage[Any]]]:
+def stages(services: Services) -> list[tuple[str, Stage[Any]]]:
     """Every stage that this process works on, with the topic that wakes it."""
     settings, pool, engine = services.settings, services.pool, services.engine
     worker = f"{socket.gethostname()}:{os.getpid()}"
@@ -169,6 +186,7 @@ def stages(services: Services, slack: SlackClient | None) -> list[tuple[str, Sta
         timeout_s=settings.tagship_build_timeout_s,
         spool_dir=settings.tagship_data_dir / "spool",
         github_api_url=settings.github_api_url,
+        registry=registry_access(settings),
     )
     rollout = RolloutStage(
         pool,
@@ -179,11 +197,28 @@ def stages(services: Services, slack: SlackClient | None) -> list[tuple[str, Sta
         lease_s=settings.tagship_lease_s,
         monitor_s=settings.tagship_rollout_monitor_s,
         timeout_s=settings.tagship_rollout_timeout_s,
+        registry=registry_access(settings),
     )
-    found: list[tuple[str, Stage[Any]]] = [(builds.TOPIC, build), (rollouts.TOPIC, rollout)]
-    if slack is not None:
-        notice = NoticeStage(pool, slack, worker=worker, concurrency=NOTICE_CONCURRENCY, public_url=settings.public_url)
-        found.append((notices.TOPIC, notice))
+    notice = NoticeStage(
+        pool,
+        services.slack,
+        services.vault,
+        settings_url=settings.slack_webhook_url,
+        worker=worker,
+        concurrency=NOTICE_CONCURRENCY,
+        public_url=settings.public_url,
+    )
+    upkeep = Upkeep.of(settings, pool, engine, services.registry)
+    chore = ChoreStage(pool, upkeep, worker=worker, interval_h=settings.tagship_retention_interval_h)
+    found: list[tuple[str, Stage[Any]]] = [
+        (builds.TOPIC, build),
+        (rollouts.TOPIC, rollout),
+        (notices.TOPIC, notice),
+        (chores.TOPIC, chore),
+    ]
+    if settings.reports_to_github:
+        report = ReportStage(pool, services.github.reporting, worker=worker, public_url=settings.public_url)
+        found.append((reports.TOPIC, report))
     return found
 
 
@@ -193,11 +228,8 @@ async def running_workers(services: Services, workers: Workers) -> AsyncIterator
     settings = services.settings
     (settings.tagship_data_dir / "spool").mkdir(parents=True, exist_ok=True, mode=0o700)
     async with AsyncExitStack() as stack:
-        slack = SlackClient(settings.slack_webhook_url) if settings.slack_webhook_url else None
-        if slack is not None:
-            stack.push_async_callback(slack.close)
         tasks = []
-        for topic, stage in stages(services, slack):
+        for topic, stage in stages(services):
             loop: Loop[Any] = Loop(stage, stack.enter_context(services.wakeups.subscribe(topic)))
             workers.loops.append(loop)
             tasks.append(asyncio.create_task(loop.run()))
@@ -207,78 +239,3 @@ async def running_workers(services: Services, workers: Workers) -> AsyncIterator
             workers.stop()
             await asyncio.gather(*tasks, return_exceptions=True)
             workers.loops.clear()
-
-
-class _Server(uvicorn.Server):
-    """uvicorn without its own signal handling: the process has one place for that, and it is ``stop_signal``."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-def stop_signal() -> asyncio.Event:
-    """An event that SIGTERM and SIGINT set from now on, instead of ending the process where it stands."""
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    return stop
-
-
-async def serve(settings: Settings, *, with_workers: bool) -> None:
-    """Answer requests, and work unless told not to, until SIGTERM or SIGINT."""
-    stop, workers = stop_signal(), Workers()
-    async with AsyncExitStack() as stack:
-        listener = stack.enter_context(listen(settings))
-        dsn = await stack.enter_async_context(database(settings))
-        services = await stack.enter_async_context(open_services(settings, dsn, workers))
-        if with_workers:
-            await stack.enter_async_context(running_workers(services, workers))
-        log.info("started", url=settings.public_url, workers=with_workers)
-        await answer_until(stop, create_app(services), listener, workers)
-    log.info("stopped")
-
-
-async def answer_until(stop: asyncio.Event, app: Starlette, listener: socket.socket, workers: Workers) -> None:
-    """Answer requests until ``stop``; then the workers hear of it at once, and requests under way get some seconds."""
-    config = uvicorn.Config(
-        app,
-        http="httptools",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=GRACE_S,
-    )
-    server = _Server(config)
-    answering = asyncio.create_task(server.serve(sockets=[listener]))
-    stopped = asyncio.create_task(stop.wait())
-    await asyncio.wait({answering, stopped}, return_when=asyncio.FIRST_COMPLETED)
-    workers.stop()
-    server.handle_exit(signal.SIGTERM, None)
-    await answering
-    stopped.cancel()
-
-
-def listen(settings: Settings) -> socket.socket:
-    """The socket to answer on. Raises ``AddressUnusable`` when the address is taken, or not one of this machine."""
-    host, port = settings.tagship_host, settings.tagship_port
-    try:
-        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except OSError as error:
-        raise AddressUnusable(
-            f"cannot listen on {host}:{port}: {error.strerror}; end what uses it, or choose another TAGSHIP_PORT"
-        ) from error
-
-
-async def work(settings: Settings) -> None:
-    """Work without answering requests, until SIGTERM or SIGINT."""
-    stop, workers = stop_signal(), Workers()
-    async with (
-        database(settings) as dsn,
-        open_services(settings, dsn, workers) as services,
-        running_workers(services, workers),
-    ):
-        log.info("started", workers=True)
-        await stop.wait()
-    log.info("stopped")

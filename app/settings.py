@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_args
 from urllib.parse import SplitResult, urlsplit
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from app.errors import SettingsInvalid
+from app.reference import is_registry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +26,6 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 
 SHORTEST_SECRET: Final = 16
 HOST: Final = re.compile(r"[\w.-]+|[0-9a-fA-F:.]+(%[\w.-]+)?")
-NOT_IN_THIS_RELEASE: Final = ("REGISTRY", "REGISTRY_USERNAME", "REGISTRY_PASSWORD")
 
 
 def default_data_dir() -> Path:
@@ -51,7 +51,13 @@ class Settings(BaseModel):
     github_app_private_key: SecretStr | None = None
     github_api_url: str = "https://api.github.com"
 
+    tagship_github_reports: Literal["on", "off"] = "on"
+
     slack_webhook_url: SecretStr | None = None
+
+    registry: str | None = None
+    registry_username: str | None = None
+    registry_password: SecretStr | None = None
 
     tagship_host: str = "127.0.0.1"
     tagship_port: Port = 8004
@@ -64,6 +70,10 @@ class Settings(BaseModel):
     tagship_lease_s: Annotated[float, Field(ge=1, le=3600)] = 30
     tagship_rollout_monitor_s: Annotated[float, Field(ge=1, le=3600)] = 5
     tagship_rollout_timeout_s: Annotated[float, Field(ge=5, le=86_400)] = 300
+    tagship_retention_keep: Annotated[int, Field(ge=0, le=10_000)] = 10
+    tagship_retention_days: Annotated[int, Field(ge=0, le=36_500)] = 14
+    tagship_retention_interval_h: Annotated[float, Field(ge=0, le=8_784, allow_inf_nan=False)] = 24
+    tagship_build_cache_gb: Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)] = 20
     tagship_default_image: Annotated[str, Field(min_length=1, max_length=255)] = "bre-payments:latest"
     tagship_log_format: Literal["json", "console"] = "json"
 
@@ -89,6 +99,27 @@ class Settings(BaseModel):
     def _is_http_secret(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
             _http_url(value.get_secret_value())
+        return value
+
+    @field_validator("registry")
+    @classmethod
+    def _is_registry(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        if "://" in value:
+            raise ValueError("must be host[:port][/path] without a scheme")
+        if not is_registry(value.rstrip("/")):
+            raise ValueError(
+                "must be host[:port][/path], as in registry.example:5000/team:"
+                " a host with a dot or a port, and a path in lower case"
+            )
+        return value.rstrip("/")
+
+    @field_validator("registry_username")
+    @classmethod
+    def _is_username(cls, value: str | None) -> str | None:
+        if value is not None and (":" in value or not value.isprintable()):
+            raise ValueError("must not contain colons or control characters")
         return value
 
     @field_validator("docker_host")
@@ -127,6 +158,11 @@ class Settings(BaseModel):
         parts = (part.strip() for part in self.github_webhook_secret.get_secret_value().split(","))
         return tuple(part for part in parts if part)
 
+    @property
+    def reports_to_github(self) -> bool:
+        """Whether commits get a status and rollouts a deployment: with credentials always, unless switched off."""
+        return self.tagship_github_reports == "on" and (self.github_token or self.github_app_id) is not None
+
     def secret_values(self) -> list[str]:
         """Every secret of these settings, for the log to black out."""
         given = [getattr(self, name) for name in type(self).model_fields]
@@ -140,13 +176,15 @@ class Settings(BaseModel):
 
 
 def load_settings(environment: Mapping[str, str]) -> Settings:
-    """Make settings from an environment; empty values count as unset.
+    """Make settings from an environment; empty values count as unset. A secret may also be given as a file's path in
+    ``<NAME>_FILE``, the way of the swarm's and the systems' secrets.
 
     Raises ``SettingsInvalid`` with one sentence per wrong variable; values are never repeated, they may be secrets.
     """
+    environment, unread = with_secret_files(environment)
     set_names = {name for name, value in environment.items() if value.strip()}
     given = {name: environment[name.upper()] for name in Settings.model_fields if name.upper() in set_names}
-    problems = contradictions(set_names)
+    problems = [*unread, *contradictions(set_names)]
     try:
         settings = Settings.model_validate(given)
     except ValidationError as error:
@@ -156,14 +194,41 @@ def load_settings(environment: Mapping[str, str]) -> Settings:
     return settings
 
 
+def with_secret_files(environment: Mapping[str, str]) -> tuple[Mapping[str, str], list[str]]:
+    """The environment with what the files of ``<NAME>_FILE`` say, without their last line end, and a sentence for each
+    that cannot be had. A file of nothing but blanks leaves the setting unset: the swarm keeps no empty secret.
+    """
+    values, problems = dict(environment), []
+    for name in (field.upper() for field in secret_fields()):
+        path = environment.get(f"{name}_FILE", "").strip()
+        if not path:
+            continue
+        if environment.get(name, "").strip():
+            problems.append(f"{name} and {name}_FILE are both set: unset one of them")
+            continue
+        try:
+            values[name] = Path(path).read_text("utf-8").rstrip("\r\n")
+        except OSError as error:
+            problems.append(f"{name}_FILE: {path} cannot be read: {error.strerror}")
+        except ValueError:
+            problems.append(f"{name}_FILE: {path} is not text in UTF-8")
+    return values, problems
+
+
+def secret_fields() -> list[str]:
+    """The names of the settings whose values are secret, in the order of ``Settings``."""
+    return [name for name, field in Settings.model_fields.items() if SecretStr in get_args(field.annotation)]
+
+
 def contradictions(names: AbstractSet[str]) -> list[str]:
     """What is wrong about which variables are set, whatever their values: a sentence each."""
     problems = []
     if ("GITHUB_APP_ID" in names) != ("GITHUB_APP_PRIVATE_KEY" in names):
         problems.append("GITHUB_APP_ID and GITHUB_APP_PRIVATE_KEY go together: set both or neither")
-    if refused := [name for name in NOT_IN_THIS_RELEASE if name in names]:
-        it = "it" if len(refused) == 1 else "them"
-        problems.append(f"{', '.join(refused)}: this release runs on one node and uses no registry; unset {it}")
+    if ("REGISTRY_USERNAME" in names) != ("REGISTRY_PASSWORD" in names):
+        problems.append("REGISTRY_USERNAME and REGISTRY_PASSWORD go together: set both or neither")
+    if "REGISTRY_USERNAME" in names and "REGISTRY" not in names:
+        problems.append("REGISTRY_USERNAME: there is no REGISTRY to sign in to; set REGISTRY, or unset it")
     return problems
 
 

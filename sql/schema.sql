@@ -2,7 +2,7 @@
 -- Every stage's row is its own queue item: `run_after` says from when it may be claimed, `lease_token` and
 -- `lease_until` say who holds it and until when, and every write of a worker is guarded by its token.
 -- Whoever locks rows of several tables in one transaction does so in this order, and by id within a table:
--- docker_images, builds, products, rollouts.
+-- deliveries, docker_images, builds, products, rollouts.
 
 -- ---------------------------------------------------------------- repositories: how tags become images
 
@@ -28,8 +28,8 @@ create index repositories_by_repo on repositories (lower(repo));
 
 create type delivery_state as enum (
   'received',   -- stored, not decided
-  'accepted',   -- received -> accepted: builds were queued
-  'ignored',    -- received -> ignored: nothing to do, `reason` says why
+  'accepted',   -- received -> accepted: builds were queued; ignored | failed -> accepted: by a replay
+  'ignored',    -- received -> ignored: nothing to do, `reason` says why; failed -> ignored: by a replay
   'failed'      -- received -> failed: signed, but not to be understood
 );
 
@@ -44,9 +44,13 @@ create table deliveries (
   body         bytea not null,                                   -- exactly as signed
   content_type text not null default 'application/json',
   received_at  timestamptz not null default now(),
+  replays      int not null default 0,                           -- how often it was decided anew, by a person
+  replayed_at  timestamptz,                                      -- the last time
   check (state <> 'ignored' or reason is not null),
-  check (state <> 'failed' or reason is not null)
+  check (state <> 'failed' or reason is not null),
+  check ((replays = 0) = (replayed_at is null))
 );
+create index deliveries_by_repo on deliveries (lower(repo), id);
 
 -- ---------------------------------------------------------------- images and their builds
 
@@ -59,8 +63,10 @@ create table docker_images (
   latest_build_id bigint,                                        -- the attempt that `build_status` speaks of
   live_build_id   bigint,                                        -- the last attempt that made an image: what products run
   created_at      timestamptz not null default now(),
+  deleting_at     timestamptz,                                   -- gone for everybody; the row goes when its images have
   unique (name, tag)
 );
+create index images_to_delete on docker_images (id) where deleting_at is not null;
 
 create type build_state as enum (
   'pending',    -- waits for a worker
@@ -96,11 +102,16 @@ create table builds (
   created_at          timestamptz not null default now(),
   started_at          timestamptz,
   finished_at         timestamptz,
+  removed_at          timestamptz,                               -- from then on nothing may run what it made
+  purged_at           timestamptz,                               -- and neither engine nor registry has it any more
   check ((state = 'building') = (lease_token is not null)),
   check ((state in ('success', 'failed', 'cancelled')) = (finished_at is not null)),
   check ((state = 'success') = (exact_ref is not null)),
-  check (state <> 'failed' or error is not null)
+  check (state <> 'failed' or error is not null),
+  check (removed_at is null or state = 'success'),
+  check (purged_at is null or removed_at is not null)
 );
+create index builds_to_purge on builds (id) where removed_at is not null and purged_at is null;
 create unique index builds_one_building_per_image on builds (image_id) where state = 'building';
 create index builds_to_claim on builds (id) where state = 'pending';
 create index builds_by_image on builds (image_id, id);
@@ -115,10 +126,13 @@ create view image_overview as
   select i.id, i.name, i.tag, i.github_repo, i.github_ref,
          latest.id as latest_build_id, latest.commit_sha, latest.state as build_status, latest.error as build_error, latest.attempt,
          live.id as live_build_id, live.image_ref, live.exact_ref, live.digest, live.size_bytes, live.finished_at as built_at,
-         i.created_at
+         i.created_at,
+         case when live.id is null
+              then (select max(b.removed_at) from builds b where b.image_id = i.id) end as removed_at
     from docker_images i
     join builds latest on latest.id = i.latest_build_id
-    left join builds live on live.id = i.live_build_id;
+    left join builds live on live.id = i.live_build_id
+   where i.deleting_at is null;
 
 create table build_log (
   build_id   bigint not null references builds on delete cascade,
@@ -137,7 +151,8 @@ create type product_status as enum (
   'awaiting_image',  -- starts by itself when its image has been built
   'deploying',       -- a rollout is under way
   'running',         -- every replica runs what the last finished rollout named
-  'failed'           -- it should run and does not
+  'failed',          -- it should run and does not
+  'deleting'         -- its service is being removed, then its row goes
 );
 
 create table products (
@@ -158,6 +173,7 @@ create table products (
   live_rollout_id bigint,                                        -- the rollout that describes what runs; null: nothing does
   created_at      timestamptz not null default now(),
   updated_at      timestamptz not null default now(),
+  held_build_id   bigint references builds on delete set null,   -- rolled back to: what it runs instead of its image's newest build
   check (track is null or image_id is not null),
   check (status <> 'awaiting_image' or image_id is not null)
 );
@@ -176,8 +192,8 @@ create type rollout_state as enum (
   'cancelled'     -- pending -> cancelled: nothing does this yet
 );
 
-create type rollout_kind as enum ('deploy', 'stop');
-create type rollout_reason as enum ('start', 'stop', 'image_built', 'pin_moved', 'changed', 'redeploy', 'rollback');
+create type rollout_kind as enum ('deploy', 'stop', 'remove');  -- remove: stop, then service and product go
+create type rollout_reason as enum ('start', 'stop', 'image_built', 'pin_moved', 'changed', 'redeploy', 'rollback', 'delete');
 
 create table rollouts (
   id             bigint generated always as identity primary key,
@@ -211,6 +227,9 @@ create table rollouts (
   created_at     timestamptz not null default now(),
   started_at     timestamptz,
   finished_at    timestamptz,
+  image_name     text,                                           -- of the pin; null: there was none
+  image_tag      text,
+  exposed_port   int,                                            -- found in the image, where no container_port was given
   check (lease_token is null or state in ('applying', 'converging')),
   check ((state in ('done', 'failed', 'rolled_back', 'superseded', 'cancelled')) = (finished_at is not null)),
   check (state not in ('failed', 'rolled_back') or error is not null)
@@ -225,31 +244,44 @@ alter table products add foreign key (live_rollout_id) references rollouts (id) 
 
 -- A rollout with what it needs to know of its product, and where the product's image came from.
 create view rollout_overview as
-  select r.*, p.slug, p.name as product_name, p.live_rollout_id, b.commit_sha, d.guid as delivery_guid,
-         i.name as image_name, i.tag as image_tag, i.github_repo
+  select r.*, p.slug, p.name as product_name, p.live_rollout_id, b.commit_sha, d.guid as delivery_guid, i.github_repo
     from rollouts r
     join products p on p.id = r.product_id
     left join builds b on b.id = r.build_id
     left join deliveries d on d.id = b.delivery_id
     left join docker_images i on i.id = r.image_id;
 
+-- A product with its pin, and with what its service was last brought to.
+create view product_overview as
+  select p.*, i.name as pinned_name, i.tag as pinned_tag, i.live_build_id,
+         live.image as live_image, live.image_name as live_image_name, live.image_tag as live_image_tag,
+         live.build_id as live_rollout_build_id, live.port as live_port,
+         coalesce(live.container_port, live.exposed_port) as live_container_port,
+         live.replicas as live_replicas, live.finished_at as live_since
+    from products p
+    left join docker_images i on i.id = p.image_id
+    left join rollouts live on live.id = p.live_rollout_id;
+
 -- ---------------------------------------------------------------- notices: what people are told
+
+create type notice_event as enum ('build_succeeded', 'build_failed', 'rollout_done', 'rollout_failed');
 
 create table channels (
   id         bigint generated always as identity primary key,
   name       text not null unique,
   kind       text not null,
   enabled    boolean not null default true,
-  created_at timestamptz not null default now()
+  url_sealed text,                                               -- null: SLACK_WEBHOOK_URL of the settings
+  events     notice_event[],                                     -- null: every event, also those of later releases
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now()
 );
 
 create type notice_state as enum (
   'pending',   -- waits for its turn, or for the next try
   'sent',      -- pending -> sent: the receiver took it
-  'failed'     -- pending -> failed: the receiver refused it for good, or never took it in time
+  'failed'     -- pending -> failed: the receiver refused it for good, never took it in time, or is switched off
 );
-
-create type notice_event as enum ('build_succeeded', 'build_failed', 'rollout_done', 'rollout_failed');
 
 create table notices (
   id           bigint generated always as identity primary key,
@@ -270,6 +302,68 @@ create table notices (
   check ((state = 'pending') = (finished_at is null))
 );
 create index notices_to_claim on notices (run_after, id) where state = 'pending';
+create index notices_by_channel on notices (channel_id, id);
+
+-- ---------------------------------------------------------------- reports: what GitHub is told
+
+create type report_kind as enum (
+  'status',      -- the status of a build's commit
+  'deployment'   -- a GitHub deployment of a rollout, with its statuses
+);
+
+-- Whether rows are queued at all: set by every process that starts with credentials, or with reports switched off.
+create table reporting (
+  only_row boolean primary key default true check (only_row),
+  enabled  boolean not null
+);
+
+-- One row for each build and rollout: what GitHub has been told of it. It is behind when that is not what is true now.
+create table reports (
+  id            bigint generated always as identity primary key,
+  build_id      bigint unique references builds on delete cascade,
+  rollout_id    bigint unique references rollouts on delete cascade,
+  told          text,                                            -- the state of the build or rollout that GitHub knows
+  told_sha      text,                                            -- and of which commit
+  deployment_id bigint,                                          -- GitHub's, written before anything is said about it
+  attempt       int not null default 0,
+  run_after     timestamptz not null default now(),
+  lease_token   uuid,
+  lease_until   timestamptz,
+  worker        text,
+  answer        text,                                            -- why it was put off, or ended untold
+  created_at    timestamptz not null default now(),
+  finished_at   timestamptz,                                     -- the last word was said, or nothing will be
+  check (num_nonnulls(build_id, rollout_id) = 1),
+  check (deployment_id is null or rollout_id is not null)
+);
+create index reports_to_claim on reports (run_after, id) where finished_at is null;
+create index builds_by_commit on builds (commit_sha);
+
+-- Where our credentials may not report: nothing more is tried before `retry_at`, or the start of a process.
+create table report_refusals (
+  repo       text not null,                                      -- in lower case
+  kind       report_kind not null,
+  reason     text not null,
+  refused_at timestamptz not null default now(),
+  retry_at   timestamptz not null,
+  primary key (repo, kind)
+);
+
+-- A report with what is true now. Reports of one `subject` would overwrite each other on GitHub: one at a time.
+create view report_overview as
+  select r.*, case when r.rollout_id is null then 'status'::report_kind else 'deployment' end as kind,
+         case when r.rollout_id is null then b.state::text else o.state::text end as state,
+         case when r.rollout_id is null then b.error else o.error end as error,
+         case when r.rollout_id is null then b.finished_at else o.finished_at end as over_at,
+         case when r.rollout_id is null then concat_ws(' ', lower(i.github_repo), i.name, b.commit_sha)
+              else concat('product ', o.product_id) end as subject,
+         b.commit_sha, extract(epoch from b.finished_at - b.started_at)::float8 as seconds,
+         i.id as image_id, i.name as image_name, i.tag as image_tag, i.github_repo, o.product_id, p.slug
+    from reports r
+    left join rollouts o on o.id = r.rollout_id
+    left join products p on p.id = o.product_id
+    join builds b on b.id = coalesce(r.build_id, o.build_id)
+    join docker_images i on i.id = b.image_id;
 
 -- ---------------------------------------------------------------- access: who may do what, and who did
 
@@ -307,3 +401,17 @@ create table audit_log (
 );
 create index audit_by_subject on audit_log (subject, subject_id, id);
 create index audit_by_actor on audit_log (actor, id);
+create index audit_by_action on audit_log (action, id);
+
+-- ---------------------------------------------------------------- chores: what is done from time to time, by one process
+
+create table chores (
+  id          int primary key,
+  name        text not null unique,                              -- purge, retention
+  run_after   timestamptz not null default now(),
+  lease_token uuid,
+  lease_until timestamptz,
+  worker      text,
+  last_run_at timestamptz
+);
+insert into chores (id, name, run_after) values (1, 'purge', now()), (2, 'retention', now() + interval '10 minutes');

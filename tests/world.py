@@ -203,6 +203,8 @@ def story_settings(folder: Path, database: str, github: LocalGitHub, slack: Loca
             "TAGSHIP_LEASE_S": "5",
             "TAGSHIP_ROLLOUT_MONITOR_S": "2",
             "TAGSHIP_ROLLOUT_TIMEOUT_S": "60",
+            "TAGSHIP_RETENTION_INTERVAL_H": "0",
+            "TAGSHIP_BUILD_CACHE_GB": "0",  # the engine and its cache are everybody's
         }
         | more
     )

@@ -15,6 +15,7 @@ TokenId = NewType("TokenId", int)
 
 TOKEN_PREFIX: Final = "tagship_"  # noqa: S105 - scanners for leaked secrets know a token by it
 TOKEN_BYTES: Final = 32
+ADMINISTRATOR: Final = "admin"  # what the audit log calls whoever presents the token of the settings
 
 
 class Role(StrEnum):

@@ -17,22 +17,31 @@ if TYPE_CHECKING:
 SQL: Final = load_queries("access")
 
 
-async def insert_token(conn: Connection, *, name: str, role: Role, token: str, expires_at: datetime | None) -> Token:
-    """Give out a token. Raises asyncpg's ``UniqueViolationError`` when a valid token has that name."""
+async def insert_token(
+    conn: Connection, *, name: str, role: Role, token: str, expires_at: datetime | None
+) -> Token | None:
+    """Give out a token; None when it would have expired already, by the database's clock.
+
+    Raises asyncpg's ``UniqueViolationError`` when a token that was not revoked has that name.
+    """
     row = await conn.fetchrow(SQL.insert_token, name, role, hash_of(token), expires_at)
-    assert row is not None
-    return _token(row)
+    return _token(row) if row else None
 
 
-async def list_tokens(conn: Connection) -> list[Token]:
-    """Every token, also those that are no longer valid, newest first."""
-    return [_token(row) for row in await conn.fetch(SQL.list_tokens)]
+async def list_tokens(conn: Connection, *, before: int | None, limit: int) -> list[Token]:
+    """A page of tokens, also of those that are no longer valid, newest first, behind the token ``before``."""
+    return [_token(row) for row in await conn.fetch(SQL.list_tokens, before, limit)]
 
 
 async def revoke_token(conn: Connection, token_id: int) -> Token | None:
     """Take a token back; None when there is none that could still be taken back."""
     row = await conn.fetchrow(SQL.revoke_token, token_id)
     return _token(row) if row else None
+
+
+async def token_exists(conn: Connection, token_id: int) -> bool:
+    """Whether there ever was a token of that id, revoked or not."""
+    return bool(await conn.fetchval(SQL.token_exists, token_id))
 
 
 async def principal_of(conn: Connection, token: str) -> Principal | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import structlog
 from starlette.applications import Starlette
@@ -13,6 +13,7 @@ from starlette.routing import Mount, Route
 
 from app.api import health
 from app.api.auth import BearerAuth
+from app.api.docs import docs_routes
 from app.api.operation import Handler, routes_of
 from app.api.operations import OPERATIONS
 from app.deliveries.http import WebhookEndpoint
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+API: Final = "/api/v1"
+
 STATUS_OF: dict[type[AppError], HTTPStatus] = {
     GitHubNotFound: HTTPStatus.NOT_FOUND,
     SwarmUnavailable: HTTPStatus.CONFLICT,
@@ -53,7 +56,8 @@ def create_app(services: Services) -> Starlette:
             Route("/healthz", health.healthz),
             Route("/readyz", health.readyz),
             by_method("/webhooks/github", POST=webhook.answer),
-            Mount("/api/v1", routes=routes_of(OPERATIONS), middleware=[Middleware(BearerAuth)]),
+            *docs_routes(OPERATIONS, prefix=API),
+            Mount(API, routes=routes_of(OPERATIONS), middleware=[Middleware(BearerAuth)]),
         ],
         exception_handlers={
             Problem: _problem,

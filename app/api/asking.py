@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from app.body import read_body
+from app.body import declared_bytes, read_body
 from app.problems import Problem
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
+Found = TypeVar("Found")
 
 MOST_BODY_BYTES: Final = 1024 * 1024
 LARGEST_ID: Final = 2**63 - 1
@@ -34,6 +35,12 @@ async def json_body(request: Request, model: type[ModelT]) -> ModelT:
         return model.model_validate_json(body)
     except ValidationError as error:
         raise invalid(error) from None
+
+
+async def optional_body(request: Request, model: type[ModelT]) -> ModelT:
+    """The body as ``json_body`` reads it; a model of defaults when none was sent."""
+    sends_one = "transfer-encoding" in request.headers or declared_bytes(request) not in {None, 0}
+    return await json_body(request, model) if sends_one else model()
 
 
 def query(request: Request, model: type[ModelT]) -> ModelT:
@@ -76,6 +83,13 @@ def path_id(request: Request, what: str) -> int:
     if not 1 <= value <= LARGEST_ID:
         raise missing(what, text)
     return value
+
+
+def found(thing: Found | None, what: str, name: object) -> Found:
+    """The thing that was looked up; 404 when it is not there."""
+    if thing is None:
+        raise missing(what, name)
+    return thing
 
 
 def missing(what: str, name: object) -> Problem:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from starlette.requests import Request
 
-from app.access.model import Act, Principal, Role, Via, hash_of
+from app.access.model import ADMINISTRATOR, Act, Principal, Role, Via, hash_of
 from app.access.store import principal_of
 from app.api.services import services_of
 from app.errors import DatabaseUnavailable
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from app.api.services import Services
 
-ADMINISTRATOR: Final = "admin"
 CLI_AGENT: Final = "tagship-cli/"
 LONGEST_TOKEN: Final = 1000
 

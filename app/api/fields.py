@@ -1,21 +1,36 @@
-"""The types of single fields: what is allowed, said once, for every model that has such a field."""
+"""The types of single fields: what is allowed, said once, for every model that has such a field.
+
+A rule is checked by a function whose refusal is a sentence, and shown in the OpenAPI document as a pattern.
+"""
 
 from __future__ import annotations
 
 import posixpath
 import re
-from typing import Annotated, Final
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
 from app.products.model import LONGEST_SLUG, SLUG
 from app.products.pins import LONGEST_TRACK, is_range
+from app.settings import HOST
 
 CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 REPO: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,38}/[A-Za-z0-9._-]{1,100}", re.ASCII)
 IMAGE_PART: Final = re.compile(r"[a-z0-9]+(?:(?:[._]|__|-{1,8})[a-z0-9]+)*", re.ASCII)
 ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*", re.ASCII)
 BAD_IN_GIT_REF: Final = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|^/|/$|\.$|(?:^|/)\.|\.lock(?:/|$)")
+BAD_IN_PATH: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\\]|^/|(?:^|/)\.\.(?:/|$)")
+VERSION: Final = r"[v=]?(?:\d{1,9}|[xX*])(?:\.(?:\d{1,9}|[xX*])){0,2}(?:-[0-9A-Za-z]+(?:[.-][0-9A-Za-z]+)*)?"
+COMPARATOR: Final = rf"(?:\^|~|[<>]=?|=)? ?{VERSION}"
+RANGE: Final = rf"{COMPARATOR}(?:(?: - | \|\| | ){COMPARATOR})*"
+GLOB: Final = r"[^\x00-\x1f\x7f-\x9f]*[*?\[][^\x00-\x1f\x7f-\x9f]*"
+TRACK: Final = re.compile(rf"{RANGE}|{GLOB}")
+IN_URL: Final = re.compile(r"[!-~]+", re.ASCII)
+ADDRESS: Final = r"https?://[A-Za-z0-9][A-Za-z0-9.-]*(?::[1-9][0-9]{0,3})?(?:[/?][!-\"$-~]*)?"
+RFC3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
 MOST_ENV_CHARACTERS: Final = 256 * 1024
 
 
@@ -49,12 +64,9 @@ def _git_tag(value: str) -> str:
 
 
 def _relative_path(value: str) -> str:
-    if CONTROL.search(value) or value.startswith("/") or "\\" in value:
-        raise ValueError("must be a relative path with / between its parts")
-    clean = posixpath.normpath(value)
-    if clean == ".." or clean.startswith("../"):
-        raise ValueError("must stay inside the repository")
-    return clean
+    if BAD_IN_PATH.search(value):
+        raise ValueError("must be a relative path inside the repository, with / between its parts and without ..")
+    return posixpath.normpath(value)
 
 
 def _slug(value: str) -> str:
@@ -64,8 +76,7 @@ def _slug(value: str) -> str:
 
 
 def _track(value: str) -> str:
-    _no_controls(value)
-    if not value.strip() or (not is_range(value) and not re.search(r"[*?\[]", value)):
+    if not TRACK.fullmatch(value) or (not is_range(value) and not re.search(r"[*?\[]", value)):
         raise ValueError("must be a semver range such as ^1.2 or a glob such as v2.*")
     return value
 
@@ -93,28 +104,131 @@ def _build_args(value: dict[str, str]) -> dict[str, str]:
 def _check(value: str | list[str]) -> str | list[str]:
     if "\x00" in "".join(value):
         raise ValueError("must not contain NUL characters")
-    if isinstance(value, list) and value[0] not in {"CMD", "CMD-SHELL", "NONE"}:
+    if isinstance(value, list) and value[0] not in {"CMD", "CMD-SHELL"}:
         raise ValueError("must begin with CMD or CMD-SHELL, or be a plain string for the shell")
     return value
 
 
-Repo = Annotated[str, StringConstraints(min_length=3, max_length=140), AfterValidator(_repo)]
-ImageName = Annotated[str, StringConstraints(min_length=1, max_length=128), AfterValidator(_image_name)]
-GitTag = Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(_git_tag)]
-CommitSha = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
-Pattern = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_no_controls)]
-RelativePath = Annotated[str, StringConstraints(min_length=1, max_length=1000), AfterValidator(_relative_path)]
-Target = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$")]
-BuildArgs = Annotated[dict[str, str], Field(max_length=200), AfterValidator(_build_args)]
-DisplayName = Annotated[str, StringConstraints(min_length=1, max_length=100), AfterValidator(_no_controls)]
-CheckText = Annotated[str, StringConstraints(min_length=1, max_length=4000)]
-CheckTest = Annotated[
-    CheckText | Annotated[list[CheckText], Field(min_length=2, max_length=100)], AfterValidator(_check)
+def _label(value: str) -> str:
+    if not value.isprintable() or value != value.strip():
+        raise ValueError("must be printable characters, without blanks at its ends")
+    return value
+
+
+def _webhook_url(value: str) -> str:
+    """Refusals never repeat the address: it is a secret."""
+    try:
+        parts = urlsplit(value)
+        usable = parts.port != 0 and bool(HOST.fullmatch(parts.hostname or ""))
+    except ValueError:
+        usable, parts = False, None
+    if not usable or parts is None or parts.scheme not in {"http", "https"} or not IN_URL.fullmatch(value):
+        raise ValueError("must be an https:// or http:// address in plain ASCII")
+    if "@" in parts.netloc:
+        raise ValueError("must not hold a user name or a password")
+    if parts.fragment:
+        raise ValueError("must not have a fragment (#)")
+    return value
+
+
+def _rfc3339(value: Any) -> datetime:
+    if not isinstance(value, str) or not RFC3339.fullmatch(value):
+        raise ValueError("must be a time with its offset, such as 2030-01-31T12:00:00Z")
+    try:
+        return datetime.fromisoformat(value.upper()).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError("is no time that a calendar has") from None
+
+
+def _whole(value: object) -> object:
+    """JSON knows one kind of number: 3.0 is 3."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _shown(pattern: str, example: str | None = None, **more: Any) -> Any:
+    """What the OpenAPI document says of a field whose rule is checked by a function."""
+    shown: dict[str, Any] = {"pattern": f"^(?:{pattern})$", **more}
+    if example is not None:
+        shown["examples"] = [example]
+    return Field(json_schema_extra=shown)
+
+
+PLAIN: Final = _shown(r"[^\x00-\x1f\x7f-\x9f]*")
+NAMED: Final = {"propertyNames": {"pattern": f"^{ENV_NAME.pattern}$"}}
+ENV_VALUE: Final = {"type": "string", "pattern": r"^(?:[^\x00{]|\{(?!\{))*$"}
+
+Repo = Annotated[
+    str,
+    StringConstraints(min_length=3, max_length=140),
+    AfterValidator(_repo),
+    _shown(REPO.pattern, "acme/bre-payments", **{"not": {"pattern": r"/\.{1,2}$"}}),
 ]
-SearchText = Annotated[str, StringConstraints(max_length=255), AfterValidator(_no_controls)]
-Slug = Annotated[str, StringConstraints(min_length=1), AfterValidator(_slug)]
-Track = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_TRACK), AfterValidator(_track)]
-Port = Annotated[int, Field(ge=1, le=65535)]
-Replicas = Annotated[int, Field(ge=1, le=1000)]
+ImageName = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=128),
+    AfterValidator(_image_name),
+    _shown(rf"{IMAGE_PART.pattern}(?:/{IMAGE_PART.pattern})*", **{"not": {"pattern": r"^(?:[^/]*\.[^/]*|localhost)/"}}),
+]
+GitTag = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=255),
+    AfterValidator(_git_tag),
+    _shown(r"[^\x00-\x20\x7f~^:?*\[\\]+", "v1.3.0", **{"not": {"pattern": BAD_IN_GIT_REF.pattern}}),
+]
+CommitSha = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
+Pattern = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_no_controls), PLAIN]
+RelativePath = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=1000),
+    AfterValidator(_relative_path),
+    _shown(r"[^\x00-\x1f\x7f-\x9f\\]*", **{"not": {"pattern": BAD_IN_PATH.pattern}}),
+]
+Target = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$")]
+BuildArgs = Annotated[
+    dict[str, str],
+    Field(
+        max_length=200,
+        json_schema_extra={**NAMED, "additionalProperties": {"type": "string", "pattern": "^[^\\x00]*$"}},
+    ),
+    AfterValidator(_build_args),
+]
+DisplayName = Annotated[str, StringConstraints(min_length=1, max_length=100), AfterValidator(_no_controls), PLAIN]
+CheckText = Annotated[str, StringConstraints(min_length=1, max_length=4000), _shown(r"[^\x00]*")]
+CheckWords = Annotated[
+    list[CheckText],
+    Field(min_length=2, max_length=100, json_schema_extra={"prefixItems": [{"enum": ["CMD", "CMD-SHELL"]}]}),
+]
+CheckTest = Annotated[CheckText | CheckWords, AfterValidator(_check)]
+SearchText = Annotated[str, StringConstraints(max_length=255), AfterValidator(_no_controls), PLAIN]
+Slug = Annotated[
+    str,
+    StringConstraints(min_length=1),
+    AfterValidator(_slug),
+    _shown(SLUG.pattern, "allianz", maxLength=LONGEST_SLUG),
+]
+Track = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=LONGEST_TRACK),
+    AfterValidator(_track),
+    _shown(TRACK.pattern, "^1.2"),
+]
+Port = Annotated[int, Field(ge=1, le=65535, examples=[8001]), BeforeValidator(_whole)]
+Replicas = Annotated[int, Field(ge=1, le=1000, examples=[2]), BeforeValidator(_whole)]
+Label = Annotated[
+    str, StringConstraints(min_length=1, max_length=100), AfterValidator(_label), _shown(r"[!-~](?:[ -~]*[!-~])?")
+]
+WebhookUrl = Annotated[
+    str,
+    StringConstraints(max_length=2000),
+    AfterValidator(_webhook_url),
+    _shown(ADDRESS),
+]
+Moment = Annotated[datetime, BeforeValidator(_rfc3339), Field(examples=["2030-01-31T12:00:00Z"])]
 RowId = Annotated[int, Field(ge=1, le=2**63 - 1)]
-Env = Annotated[dict[str, str], Field(max_length=1000), AfterValidator(_env)]
+IdIn = Annotated[RowId, BeforeValidator(_whole)]
+Count = Annotated[int, Field(ge=1, le=1000), BeforeValidator(_whole)]
+Env = Annotated[
+    dict[str, str],
+    Field(max_length=1000, json_schema_extra={**NAMED, "additionalProperties": ENV_VALUE}),
+    AfterValidator(_env),
+]

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from starlette.responses import JSONResponse, StreamingResponse
+import structlog
+from starlette.responses import JSONResponse, Response, StreamingResponse
 
+from app.access import audit
+from app.access.model import Subject
 from app.api.asking import json_body, missing, path_id, query
+from app.api.auth import act_of
 from app.api.paging import page
+from app.api.retention import upkeep_of
 from app.api.schema.base import dump_all
 from app.api.schema.images import (
     BuildOut,
@@ -26,20 +31,26 @@ from app.api.services import services_of
 from app.builds import store
 from app.builds.log import stored_log
 from app.builds.model import Cause, Image, default_image_name
+from app.errors import AppError
 from app.postgres.pool import transaction
-from app.problems import Problem
+from app.problems import Problem, field_problem
 from app.repositories import store as repositories
 from app.repositories.recipe import Recipe
+from app.retention import store as retention
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from starlette.requests import Request
-    from starlette.responses import Response
 
+    from app.api.services import Services
     from app.builds.model import ImageId
     from app.postgres.pool import Connection
     from app.repositories.model import Repository
+
+log = structlog.get_logger(__name__)
+
+SHOWN_PRODUCTS: Final = 5
 
 
 async def github_tags(request: Request) -> Response:
@@ -50,10 +61,14 @@ async def github_tags(request: Request) -> Response:
 
 
 async def create_image(request: Request) -> Response:
-    """201 the image, pending; 404 when GitHub knows no such repository or tag, 409 when ``name:tag`` exists."""
+    """201 the image, pending; a missing ``commit_sha`` is the one that the tag has now. 404 when GitHub knows no such
+    repository, tag or commit, 409 when ``name:tag`` exists.
+    """
     wanted = await json_body(request, ImageIn)
     services = services_of(request)
     found = await services.github.resolve_commit(wanted.repo, wanted.tag)
+    if wanted.commit_sha not in {None, found.sha}:
+        await _need_commit(services, wanted.repo, str(wanted.commit_sha))
     name = wanted.image_name or default_image_name(wanted.repo)
     async with transaction(services.pool) as conn:
         ref = f"refs/tags/{wanted.tag}"
@@ -70,16 +85,25 @@ async def create_image(request: Request) -> Response:
             repository_id=registration.id if registration else None,
         )
         image = await _image(conn, image_id)
+        await audit.record(conn, act_of(request), _subject(image), repo=image.github_repo, commit=image.commit_sha)
     shown = ImageOut.of(image).model_dump(mode="json")
     return JSONResponse(shown, HTTPStatus.CREATED, {"Location": f"/api/v1/images/{image_id}"})
 
 
 async def list_images(request: Request) -> Response:
-    """200 a page, newest first, with a ``Link`` to the next when there may be one."""
+    """200 a page, newest first, with a ``Link`` to the next when there may be one; ``name``, ``tag``, ``repo`` and
+    ``status`` narrow it down.
+    """
     asked = query(request, ImageQuery)
     async with transaction(services_of(request).pool) as conn:
         found = await store.list_images(
-            conn, name=asked.name, status=asked.status, before=asked.before, limit=asked.limit
+            conn,
+            name=asked.name,
+            tag=asked.tag,
+            repo=asked.repo,
+            status=asked.status,
+            before=asked.before,
+            limit=asked.limit,
         )
     return page(request, [ImageOut.of(image) for image in found], asked.limit, found[-1].id if found else None)
 
@@ -123,18 +147,19 @@ async def list_builds(request: Request) -> Response:
     return JSONResponse(dump_all([BuildOut.of(build, delivery) for build, delivery in found]))
 
 
-async def cancel(request: Request) -> Response:
+async def cancel_build(request: Request) -> Response:
     """202 the image; its build is cancelled, or its worker asked to stop. 409 when there is nothing to cancel."""
     image_id = path_id(request, "image")
     async with transaction(services_of(request).pool) as conn:
         image = await _locked(conn, image_id)
         if not await store.cancel(conn, image.latest_build_id):
             raise Problem(HTTPStatus.CONFLICT, f"image {image_id} is {image.build_status}: there is nothing to cancel")
+        await audit.record(conn, act_of(request), _subject(image), build=image.latest_build_id)
         image = await _image(conn, image_id)
     return JSONResponse(ImageOut.of(image).model_dump(mode="json"), HTTPStatus.ACCEPTED)
 
 
-async def rebuild(request: Request) -> Response:
+async def rebuild_image(request: Request) -> Response:
     """202 the image, pending again at the commit its tag has now; 404 when GitHub has no such tag any more."""
     image_id = path_id(request, "image")
     services = services_of(request)
@@ -155,13 +180,69 @@ async def rebuild(request: Request) -> Response:
             repository_id=registration.id if registration else None,
         )
         image = await _image(conn, image_id)
+        await audit.record(conn, act_of(request), _subject(image), build=image.latest_build_id, commit=commit)
     return JSONResponse(ImageOut.of(image).model_dump(mode="json"), HTTPStatus.ACCEPTED)
+
+
+async def delete_image(request: Request) -> Response:
+    """204: the record, its builds and logs are gone, and so is what they made, from engine and registry.
+
+    202 when that could not be finished at once: the image is gone for everybody, and what is left follows by itself.
+    409 while a build of it waits or runs, while products are pinned to it or run it (``products`` names them), and
+    while another container on the engine uses it. A rollback to it is not possible afterwards.
+    """
+    image_id = path_id(request, "image")
+    services = services_of(request)
+    upkeep = upkeep_of(services)
+    async with transaction(services.pool) as conn:
+        image = await _image(conn, image_id)
+        _refuse(image, await retention.obstacles(conn, image_id))
+        built = await retention.built_images(conn, image_id)
+    for here in (await upkeep.on_engine(built)).values():
+        if here.held_by is not None:
+            detail = f"the container {here.held_by} on the engine uses image {image.name}:{image.tag}; remove it first"
+            raise Problem(HTTPStatus.CONFLICT, detail)
+    async with transaction(services.pool) as conn:
+        image = await _locked(conn, image_id)
+        _refuse(image, await retention.delete(conn, image))
+        await audit.record(conn, act_of(request), _subject(image))
+    try:
+        left = [one.reason for one in await upkeep.finish(image_id)]
+    except AppError as error:
+        left = [str(error)]
+    if left:
+        log.warning("deletion_unfinished", image_id=image_id, reason=left[0])
+        detail = f"image {image.name}:{image.tag} is gone; what it left behind follows by itself: {left[0]}"
+        return JSONResponse({"detail": detail}, HTTPStatus.ACCEPTED)
+    return Response(status_code=HTTPStatus.NO_CONTENT)
+
+
+def _refuse(image: Image, found: retention.Busy | list[retention.InUse]) -> None:
+    """Raise the 409 of an image that cannot be deleted now."""
+    name = f"image {image.name}:{image.tag}"
+    if isinstance(found, retention.Busy):
+        raise Problem(HTTPStatus.CONFLICT, f"{name} is being built; cancel that first")
+    if found:
+        slugs = ", ".join(product.slug for product in found[:SHOWN_PRODUCTS])
+        more = f" and {len(found) - SHOWN_PRODUCTS} more" if len(found) > SHOWN_PRODUCTS else ""
+        products = [{"id": product.id, "slug": product.slug, "name": product.name} for product in found]
+        detail = f"{name} is what products are pinned to or run: {slugs}{more}"
+        raise Problem(HTTPStatus.CONFLICT, detail, products=products)
+
+
+async def _need_commit(services: Services, repo: str, sha: str) -> None:
+    if not await services.github.has_commit(repo, sha):
+        raise field_problem("commit_sha", f"{repo} has no commit {sha} on GitHub", status=HTTPStatus.NOT_FOUND)
 
 
 async def _registration(conn: Connection, repo: str, image_name: str) -> Repository | None:
     """The registration that says how this repository becomes an image of that name."""
     found = await repositories.registrations_of(conn, repo)
     return next((registration for registration in found if registration.image_name == image_name), None)
+
+
+def _subject(image: Image) -> Subject:
+    return Subject("image", image.id, f"{image.name}:{image.tag}")
 
 
 async def _exists(conn: Connection, name: str, tag: str) -> Problem:

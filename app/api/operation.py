@@ -7,14 +7,17 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Route, request_response
 
 from app.api.auth import need_role
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    from starlette.types import Receive, Scope, Send
 
     from app.access.model import Role
     from app.api.schema.base import In
@@ -52,19 +55,33 @@ class Operation:
         return " ".join((self.handler.__doc__ or "").split())
 
 
-def routes_of(operations: Iterable[Operation]) -> list[Route]:
-    """One route for each path, so that a wrong method is answered with all the right ones."""
-    by_path: dict[str, dict[str, Operation]] = {}
-    for operation in operations:
-        by_path.setdefault(operation.path, {})[operation.method] = operation
-    return [_route(path, methods) for path, methods in by_path.items()]
+class _Methods:
+    """Answers one path: each method by its operation, and every other with 405 and what there is.
 
+    It takes the place of a route's list of methods, under which ``DELETE /images/github-tags`` would go on to the
+    route of ``/images/{id}``.
+    """
 
-def _route(path: str, methods: Mapping[str, Operation]) -> Route:
-    async def dispatch(request: Request) -> Response:
-        operation = methods["GET" if request.method == "HEAD" else request.method]
+    def __init__(self, operations: Mapping[str, Operation]) -> None:
+        self._operations = operations
+        self._allowed = ", ".join(sorted({*operations, *({"HEAD"} if "GET" in operations else ())}))
+        self._app = request_response(self._answer)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)
+
+    async def _answer(self, request: Request) -> Response:
+        operation = self._operations.get("GET" if request.method == "HEAD" else request.method)
+        if operation is None:
+            raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": self._allowed})
         need_role(request, operation.role)
         request.state.operation = operation.id
         return await operation.handler(request)
 
-    return Route(path, dispatch, methods=list(methods))
+
+def routes_of(operations: Iterable[Operation]) -> list[Route]:
+    """One route for each path, whatever the method."""
+    by_path: dict[str, dict[str, Operation]] = {}
+    for operation in operations:
+        by_path.setdefault(operation.path, {})[operation.method] = operation
+    return [Route(path, _Methods(methods)) for path, methods in by_path.items()]

@@ -5,11 +5,15 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from starlette.responses import JSONResponse
+import asyncpg
+from starlette.responses import JSONResponse, Response
 
-from app.api.asking import json_body, missing, path_id
-from app.api.schema.base import dump_all
-from app.api.schema.repositories import RepositoryIn, RepositoryOut
+from app.access import audit
+from app.access.model import Subject
+from app.api.asking import json_body, missing, path_id, query
+from app.api.auth import act_of
+from app.api.paging import page
+from app.api.schema.repositories import RepositoryIn, RepositoryOut, RepositoryPatch, RepositoryQuery
 from app.api.services import services_of
 from app.builds.model import default_image_name
 from app.postgres.pool import transaction
@@ -19,11 +23,14 @@ from app.repositories.recipe import Recipe
 
 if TYPE_CHECKING:
     from starlette.requests import Request
-    from starlette.responses import Response
+
+    from app.repositories.model import Repository
 
 
 async def register(request: Request) -> Response:
-    """201 the registration; 409 when another registration makes an image of that name."""
+    """201 the registration; 409 when another registration makes an image of that name. Whether GitHub has such a
+    repository is not asked.
+    """
     wanted = await json_body(request, RepositoryIn)
     image_name = wanted.image_name or default_image_name(wanted.repo)
     recipe = Recipe(wanted.dockerfile, wanted.context, wanted.target, wanted.build_args)
@@ -36,26 +43,70 @@ async def register(request: Request) -> Response:
             recipe=recipe,
             on_moved_tag=wanted.on_moved_tag,
         )
-    if made is None:
-        raise Problem(
-            HTTPStatus.CONFLICT,
-            f"image_name: another registration makes images named {image_name}; give this one its own image_name",
-            errors=[{"loc": ["image_name"], "msg": "is taken"}],
-        )
+        if made is None:
+            raise _taken(image_name)
+        await audit.record(conn, act_of(request), _subject(made), image_name=made.image_name)
     shown = RepositoryOut.of(made).model_dump(mode="json")
     return JSONResponse(shown, HTTPStatus.CREATED, {"Location": f"/api/v1/repositories/{made.id}"})
 
 
 async def list_repositories(request: Request) -> Response:
+    """200 a page of registrations, newest first; ``?repo=`` for those of one GitHub repository."""
+    asked = query(request, RepositoryQuery)
     async with transaction(services_of(request).pool) as conn:
-        found = await store.list_all(conn)
-    return JSONResponse(dump_all([RepositoryOut.of(repository) for repository in found]))
+        found = await store.list_page(conn, repo=asked.repo, before=asked.before, limit=asked.limit)
+    return page(request, [RepositoryOut.of(one) for one in found], asked.limit, found[-1].id if found else None)
 
 
 async def read_repository(request: Request) -> Response:
+    """200 the registration."""
     repository_id = path_id(request, "repository")
     async with transaction(services_of(request).pool) as conn:
         found = await store.read(conn, repository_id)
     if found is None:
         raise missing("repository", repository_id)
     return JSONResponse(RepositoryOut.of(found).model_dump(mode="json"))
+
+
+async def change_repository(request: Request) -> Response:
+    """200 the registration; what is queued already is built as it was queued. 409 when another registration makes an
+    image of that name.
+    """
+    patch = await json_body(request, RepositoryPatch)
+    repository_id = path_id(request, "repository")
+    try:
+        async with transaction(services_of(request).pool) as conn:
+            before = await store.lock(conn, repository_id)
+            if before is None:
+                raise missing("repository", repository_id)
+            given = {name: getattr(patch, name) for name in patch.model_fields_set}
+            after = {name: getattr(before, name) for name in RepositoryPatch.model_fields} | given
+            recipe = Recipe(**{name: after.pop(name) for name in Recipe.__slots__})
+            changed = await store.update(conn, repository_id, recipe=recipe, **after)
+            await audit.record(conn, act_of(request), _subject(changed), given=sorted(given))
+    except asyncpg.UniqueViolationError:
+        raise _taken(patch.image_name) from None
+    return JSONResponse(RepositoryOut.of(changed).model_dump(mode="json"))
+
+
+async def delete_repository(request: Request) -> Response:
+    """204: its tags are ignored from now on. Images that came of it stay, and so do builds, also those that wait."""
+    repository_id = path_id(request, "repository")
+    async with transaction(services_of(request).pool) as conn:
+        deleted = await store.delete(conn, repository_id)
+        if deleted is None:
+            raise missing("repository", repository_id)
+        await audit.record(conn, act_of(request), _subject(deleted), image_name=deleted.image_name)
+    return Response(status_code=HTTPStatus.NO_CONTENT)
+
+
+def _subject(repository: Repository) -> Subject:
+    return Subject("repository", repository.id, repository.repo)
+
+
+def _taken(image_name: str) -> Problem:
+    return Problem(
+        HTTPStatus.CONFLICT,
+        f"image_name: another registration makes images named {image_name}; give this one its own image_name",
+        errors=[{"loc": ["image_name"], "msg": "is taken"}],
+    )

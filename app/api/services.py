@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
+
+from app.slack.client import SlackClient
 
 if TYPE_CHECKING:
     import asyncio
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from app.github.client import GitHubClient
     from app.postgres.listen import Wakeups
     from app.postgres.pool import Pool
+    from app.registry.client import RegistryClient
     from app.sealing import Vault
     from app.settings import Settings
 
@@ -34,6 +37,8 @@ class Services:
     api_token: str
     stalled: Callable[[], list[str]]
     stopping: asyncio.Event
+    slack: SlackClient = field(default_factory=SlackClient)
+    registry: RegistryClient | None = None
 
 
 def services_of(request: Request) -> Services:

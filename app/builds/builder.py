@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from app.engine.shape import Builder, EngineInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
 # Before API 1.42 (Docker 23) BuildKit cannot pull a base image for a build that has no client session: "no active
 # sessions".
@@ -24,6 +24,8 @@ BUILDKIT_FLAG: Final = re.compile(
 )
 PLATFORM_ARGUMENT: Final = re.compile(r"\b(?:TARGET|BUILD)(?:PLATFORM|OS|ARCH|VARIANT)\b")
 GIT_SOURCE: Final = re.compile(r"ADD\s+(?:--\S+\s+)*(?:git@|https?://\S+\.git(?:[#\s]|$))", re.IGNORECASE)
+COPIED_FROM: Final = re.compile(r"COPY\s+(?:--\S+\s+)*--from=(\S+)", re.IGNORECASE)
+VARIABLE: Final = re.compile(r"\$\{(\w+)(?::([-+])([^}]*))?\}|\$(\w+)", re.ASCII)
 DIRECTIVE: Final = re.compile(r"(?:#|//)\s*([A-Za-z][A-Za-z0-9]*)\s*=\s*(\S.*?)\s*$")
 
 
@@ -39,17 +41,52 @@ def choose_builder(info: EngineInfo, dockerfile: str, *, hidden: bool, missing_b
     return Builder.CLASSIC if (hidden or must_pull) and not needs_buildkit(dockerfile) else Builder.BUILDKIT
 
 
-def base_images(dockerfile: str) -> list[str]:
-    """The images that a Dockerfile begins from, as written, without its own stages and ``scratch``."""
+def base_images(dockerfile: str, build_args: Mapping[str, str] | None = None) -> list[str]:
+    """The images that a Dockerfile begins or copies from, without its own stages and ``scratch``.
+
+    The ARGs before the first FROM have the value of ``build_args``, else their default, as in Docker.
+    """
     stages: set[str] = {"scratch"}
     bases: list[str] = []
+    values: dict[str, str] = {}
     for instruction in _instructions(dockerfile):
         words = [word for word in instruction.split() if not word.startswith("--")]
-        if len(words) > 1 and words[0].upper() == "FROM":
-            if words[1].lower() not in stages:
-                bases.append(words[1])
+        keyword = words[0].upper() if words else ""
+        if keyword == "ARG" and len(stages) == 1 and not bases:
+            values |= _arguments(words[1:], values, build_args or {})
+        elif keyword == "FROM" and len(words) > 1:
+            base = _expanded(words[1], values)
+            if base.lower() not in stages:
+                bases.append(base)
             stages |= {name.lower() for name in words[3:4]}
+        elif keyword == "COPY" and (found := COPIED_FROM.match(instruction)):
+            bases += {found[1]} if found[1].lower() not in stages and not found[1].isdecimal() else ()
     return bases
+
+
+def _arguments(words: list[str], values: Mapping[str, str], build_args: Mapping[str, str]) -> dict[str, str]:
+    """The names that an ARG declares, with their values."""
+    declared = {}
+    for word in words:
+        name, _, default = word.partition("=")
+        declared[name] = build_args.get(name, _expanded(default.strip("\"'"), values))
+    return declared
+
+
+def _expanded(text: str, values: Mapping[str, str]) -> str:
+    """``$NAME``, ``${NAME}``, ``${NAME:-word}`` and ``${NAME:+word}`` replaced by what they mean.
+
+    >>> _expanded("${HOST:-registry.example}/base:$V", {"V": "3"})
+    'registry.example/base:3'
+    """
+
+    def value(found: re.Match[str]) -> str:
+        given = values.get(found[1] or found[4], "")
+        if found[2] == "+":
+            return str(found[3]) if given else ""
+        return given or found[3] or ""
+
+    return VARIABLE.sub(value, text)
 
 
 def needs_buildkit(dockerfile_text: str) -> bool:

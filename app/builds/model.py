@@ -44,6 +44,7 @@ class Cause(StrEnum):
 class Image:
     """One ``name:tag``. The ``build_*`` fields and ``commit_sha`` speak of the latest attempt; ``image_ref``,
     ``digest``, ``size_bytes`` and ``built_at`` of the last attempt that made an image, which is what products run.
+    ``removed_at`` is when that was taken off the engine and the registry; None while there is one, or never was.
     """
 
     id: ImageId
@@ -63,6 +64,19 @@ class Image:
     size_bytes: int | None
     built_at: datetime | None
     created_at: datetime
+    removed_at: datetime | None
+
+    @property
+    def not_runnable(self) -> str | None:
+        """Why no product can run it now, as a sentence; None when it can."""
+        if self.live_build_id is not None:
+            return None
+        if self.removed_at is not None:
+            return (
+                f"image {self.name}:{self.tag} is no longer on the engine (removed by retention on "
+                f"{self.removed_at:%Y-%m-%d}); rebuild it with POST /api/v1/images/{self.id}/rebuild"
+            )
+        return f"image {self.name}:{self.tag} has not been built ({self.build_status})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +97,7 @@ class Build:
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    removed_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,11 +191,11 @@ class Queue:
 
 def needs_build(latest: Build | None, commit: str | None) -> Queue | Outdated:
     """Decide whether a tag that points at ``commit`` needs a build, given the image's latest one: the same commit never
-    builds twice, unless its last attempt failed or was cancelled.
+    builds twice, unless its last attempt failed or was cancelled, or what it made has been removed.
     """
     if latest is None or commit is None or latest.commit_sha != commit:
         return Queue()
-    if latest.state in {BuildState.FAILED, BuildState.CANCELLED}:
+    if latest.state in {BuildState.FAILED, BuildState.CANCELLED} or latest.removed_at is not None:
         return Queue()
     word = "has been built" if latest.state is BuildState.SUCCESS else "is being built"
     return Outdated(f"this commit {word} already (build {latest.id})")

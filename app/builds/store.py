@@ -11,6 +11,7 @@ from app.queue.wake import wake
 from app.repositories.recipe import Recipe
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from uuid import UUID
 
     import asyncpg
@@ -36,7 +37,7 @@ async def upsert_image(conn: Connection, *, name: str, tag: str, repo: str, ref:
 
 
 async def insert_image(conn: Connection, *, name: str, tag: str, repo: str, ref: str) -> ImageId | None:
-    """Make the image row; None when ``name:tag`` exists."""
+    """Make the image row, or take over one that is being deleted; None when ``name:tag`` exists."""
     value = await conn.fetchval(SQL.insert_image, name, tag, repo, ref)
     return None if value is None else ImageId(value)
 
@@ -176,11 +177,26 @@ async def expired(conn: Connection) -> list[tuple[Lease, int]]:
 
 
 async def cancel(conn: Connection, build_id: int) -> bool:
-    """Cancel a waiting build, or ask for the end of a running one; False when there is nothing to cancel."""
+    """Cancel a waiting build, or ask for the end of a running one, whose worker hears of it at once; False when there
+    is nothing to cancel.
+    """
     if await conn.fetchval(SQL.cancel_pending, build_id) is not None:
         await wake(conn, log_topic(build_id))
         return True
-    return await conn.fetchval(SQL.ask_to_cancel, build_id) is not None
+    asked = await conn.fetchval(SQL.ask_to_cancel, build_id) is not None
+    await wake(conn, TOPIC)
+    return asked
+
+
+async def hold(conn: Connection, build_id: int) -> bool:
+    """Keep what a build made from being removed until the transaction ends; False when it has been, or never was."""
+    return await conn.fetchval(SQL.hold_build, build_id) is not None
+
+
+async def images_on_record(conn: Connection, build_ids: Sequence[int]) -> dict[int, tuple[ImageId, str, str]]:
+    """What the builds with these ids have made: by build id, ``(image id, exact reference, digest)``."""
+    rows = await conn.fetch(SQL.made_by, list(build_ids))
+    return {row["id"]: (ImageId(row["image_id"]), row["exact_ref"], row["digest"]) for row in rows}
 
 
 async def read(conn: Connection, build_id: int) -> Build | None:
@@ -194,10 +210,17 @@ async def read_image(conn: Connection, image_id: int) -> Image | None:
 
 
 async def list_images(
-    conn: Connection, *, name: str | None, status: BuildState | None, before: int | None, limit: int
+    conn: Connection,
+    *,
+    name: str | None = None,
+    tag: str | None = None,
+    repo: str | None = None,
+    status: BuildState | None = None,
+    before: int | None = None,
+    limit: int = 100,
 ) -> list[Image]:
-    """A page of images, newest first, behind the image ``before``."""
-    return [_image(row) for row in await conn.fetch(SQL.list_images, name, status, before, limit)]
+    """A page of images, newest first, behind the image ``before``; ``repo`` in whatever case."""
+    return [_image(row) for row in await conn.fetch(SQL.list_images, name, status, before, limit, tag, repo)]
 
 
 async def builds_of(conn: Connection, image_id: int) -> list[tuple[Build, str | None]]:

@@ -2,9 +2,9 @@
 
 The order of effects, each of which may be the last one before a crash:
 1. the row is claimed under a lease; 2. the source streams from GitHub through the rewriter into the engine; 3. every
-line of the engine's output is stored; 4. the engine has the image; 5. one transaction records it, moves the pins of
-the products that follow it, queues their rollouts and a notice. A crash before 5 leaves a build that another attempt
-makes again.
+line of the engine's output is stored; 4. the engine has the image; 5. the registry has it, if there is one; 6. one
+transaction records it, moves the pins of the products that follow it, queues their rollouts and a notice. A crash
+before 6 leaves a build that another attempt makes and pushes again.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from app.builds import store
 from app.builds.builder import base_images, choose_builder
 from app.builds.journal import Journal, journal
 from app.builds.model import MOST_ATTEMPTS, ClaimedBuild, image_labels, image_reference, web_url
+from app.builds.publish import fetch_bases, publish
 from app.builds.stream import BuildContext, open_context
 from app.engine.build import stream_build
 from app.engine.image import inspect_image
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from app.engine.client import Engine
+    from app.engine.credentials import RegistryAccess
     from app.github.client import GitHubClient
     from app.postgres.pool import Connection, Pool
     from app.queue.lease import Beat, Lease, Settle
@@ -53,7 +55,7 @@ LONGEST_RETRY_S: Final = 900.0
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What the engine has when a build succeeded."""
+    """What there is when a build succeeded: the name, what a service spec names, and the digest or the engine's ID."""
 
     image_ref: str
     exact_ref: str
@@ -78,11 +80,12 @@ class BuildStage:
         timeout_s: float,
         spool_dir: Path,
         github_api_url: str,
+        registry: RegistryAccess | None = None,
     ) -> None:
         self.concurrency = concurrency
         self._pool, self._engine, self._github = pool, engine, github
         self._worker, self._lease_s, self._timeout_s = worker, lease_s, timeout_s
-        self._spool_dir, self._web_url = spool_dir, web_url(github_api_url)
+        self._spool_dir, self._web_url, self._registry = spool_dir, web_url(github_api_url), registry
 
     async def recover(self) -> None:
         """Settle the builds of lost workers: cancelled if that was wanted, else another attempt, else failed."""
@@ -155,9 +158,7 @@ class BuildStage:
             self._github.tarball(job.repo, commit) as archive,
             open_context(archive, recipe=job.recipe, commit=commit, spool_dir=self._spool_dir) as context,
         ):
-            missing = [
-                ref for ref in base_images(context.dockerfile_text) if not await inspect_image(self._engine, ref)
-            ]
+            missing = await self._missing_bases(job, context.dockerfile_text, lines)
             builder = choose_builder(
                 info, context.dockerfile_text, hidden=context.dockerfile_hidden, missing_bases=missing
             )
@@ -173,7 +174,22 @@ class BuildStage:
             raise EngineUnavailable(
                 f"the engine reported image {image_id} and does not have it; is something pruning it?"
             )
-        return Made(image_reference(job.name, job.tag), exact_ref=image_id, digest=image_id, size_bytes=image.size)
+        name = self._name(job)
+        if self._registry is None:
+            return Made(name, exact_ref=image_id, digest=image_id, size_bytes=image.size)
+        pushed = await publish(self._engine, self._registry, image_id, name, lines.write)
+        return Made(name, exact_ref=pushed.exact_ref, digest=pushed.digest, size_bytes=image.size)
+
+    def _name(self, job: ClaimedBuild) -> str:
+        """The name of the image on the engine, which begins with the registry when there is one."""
+        name = image_reference(job.name, job.tag)
+        return name if self._registry is None else self._registry.reference(name)
+
+    async def _missing_bases(self, job: ClaimedBuild, dockerfile: str, lines: Journal) -> list[str]:
+        """The base images that the builder has to find; those of our registry are on the engine now."""
+        bases = base_images(dockerfile, job.recipe.build_args)
+        missing = [ref for ref in bases if not await inspect_image(self._engine, ref)]
+        return await fetch_bases(self._engine, self._registry, missing, lines.write) if self._registry else missing
 
     async def _commit_of(self, job: ClaimedBuild) -> str:
         """The commit to build: the delivery's, unless it named none or the tag has been somewhere else as well."""
@@ -194,7 +210,7 @@ class BuildStage:
         return BuildRequest(
             builder=builder,
             dockerfile=context.dockerfile,
-            tags=(image_reference(job.name, job.tag),),
+            tags=(self._name(job),),
             build_id=f"tagship-{job.id}-{job.attempt}",
             target=job.recipe.target,
             build_args=job.recipe.build_args,

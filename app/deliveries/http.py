@@ -91,9 +91,10 @@ class WebhookEndpoint:
             event = required_header(request, "x-github-event")
             # Which of the secrets it was, counted from 0: when no delivery names the old one any more, it can go.
             with structlog.contextvars.bound_contextvars(delivery=guid, github_event=event, secret_index=secret):
-                return await self._take_in(guid, event, request.headers.get("content-type", ""), body)
+                address = request.client.host if request.client else None
+                return await self._take_in(guid, event, request.headers.get("content-type", ""), body, address)
 
-    async def _take_in(self, guid: str, event: str, content_type: str, body: bytes) -> Response:
+    async def _take_in(self, guid: str, event: str, content_type: str, body: bytes, address: str | None) -> Response:
         try:
             parsed = await self._aside(len(body), parse_event, event, content_type, body)
         except PayloadInvalid as error:
@@ -104,7 +105,9 @@ class WebhookEndpoint:
             log.warning("delivery_unreadable", reason=sentence)
             raise Problem(HTTPStatus.BAD_REQUEST, sentence) from None
         outcome = await self._stored(
-            partial(take_in, guid=guid, event=event, content_type=content_type, body=body, parsed=parsed)
+            partial(
+                take_in, guid=guid, event=event, content_type=content_type, body=body, parsed=parsed, address=address
+            )
         )
         match outcome:
             case Accepted(builds):

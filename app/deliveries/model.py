@@ -1,8 +1,9 @@
-"""What one delivery asks for: the decision, apart from any database."""
+"""Deliveries as they are kept, and what one asks for: the decision, apart from any database."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from app.github.payload import NotATagPush, TagChange, TagPush
@@ -10,6 +11,35 @@ from app.repositories.model import MovedTagPolicy, Repository
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
+
+    from app.builds.model import BuildId
+
+
+class DeliveryState(StrEnum):
+    RECEIVED = "received"
+    ACCEPTED = "accepted"
+    IGNORED = "ignored"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One webhook request as it is kept, without its body; ``builds`` are all that it has led to, replays included."""
+
+    id: int
+    guid: str
+    event: str
+    repo: str | None
+    ref: str | None
+    state: DeliveryState
+    reason: str | None
+    content_type: str
+    size_bytes: int
+    received_at: datetime
+    replays: int
+    replayed_at: datetime | None
+    builds: tuple[BuildId, ...]
 
 
 @dataclass(frozen=True, slots=True)

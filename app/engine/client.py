@@ -20,6 +20,7 @@ import aiohttp
 
 from app.engine.shape import EngineInfo
 from app.errors import EngineRefused, EngineUnavailable, SettingsInvalid, SwarmUnavailable
+from app.reference import is_listed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
@@ -83,13 +84,14 @@ class Engine:
         *,
         params: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
         timeout: aiohttp.ClientTimeout = CALL_TIMEOUT,  # noqa: ASYNC109 - aiohttp's own object; it times each phase
     ) -> Any:
         """Send one short request and return its JSON (or text); ``action`` completes "the engine refused to …"."""
         with engine_errors(action):
             try:
                 return await self._docker._query_json(  # noqa: SLF001 - see the module's head
-                    path, method, params=params, data=body, timeout=timeout
+                    path, method, params=params, data=body, headers=headers, timeout=timeout
                 )
             except (ValueError, TypeError, KeyError) as error:
                 raise EngineUnavailable(
@@ -105,6 +107,7 @@ class Engine:
         *,
         body: Any = None,
         content_type: str = "application/json",
+        headers: Mapping[str, str] | None = None,
         timeout: aiohttp.ClientTimeout = STREAM_TIMEOUT,  # noqa: ASYNC109 - as in call
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Send a request and yield its response while it arrives; leaving, however, cuts the connection at once.
@@ -112,8 +115,9 @@ class Engine:
         The cut is what stops the engine's work; aiodocker leaves the connection open when its reader is cancelled.
         """
         with engine_errors(action):
+            sent = {"Content-Type": content_type, **(headers or {})}
             async with self._docker._query(  # noqa: SLF001 - see the module's head
-                path, method, data=body, headers={"Content-Type": content_type}, timeout=timeout
+                path, method, data=body, headers=sent, timeout=timeout
             ) as response:
                 try:
                     yield response
@@ -131,7 +135,8 @@ class Engine:
     async def describe(self) -> EngineInfo:
         """Ask the engine what it is. ``ipvs`` is about this host's kernel: a guess when the engine is elsewhere."""
         version = await self.call("tell its version", "version")
-        swarm = (await self.call("describe itself", "info")).get("Swarm") or {}
+        info = await self.call("describe itself", "info")
+        swarm = info.get("Swarm") or {}
         major, _, minor = str(version["ApiVersion"]).partition(".")
         return EngineInfo(
             version=str(version.get("Version", "")),
@@ -141,7 +146,12 @@ class Engine:
             swarm_manager=bool(swarm.get("ControlAvailable")),
             nodes=int(swarm.get("Nodes") or 0),
             ipvs=os.access(IPVS_TABLE, os.R_OK),
+            insecure_registries=_insecure(info.get("RegistryConfig") or {}),
         )
+
+    async def is_insecure(self, host: str) -> bool:
+        """Whether the engine talks to the registry at ``host[:port]`` without TLS that it could trust."""
+        return is_listed(host, (await self.describe()).insecure_registries)
 
 
 @contextmanager
@@ -174,6 +184,12 @@ def parse_time(text: str | None) -> datetime | None:
     if not text or text.startswith("0001-"):
         return None
     return datetime.fromisoformat(text)
+
+
+def _insecure(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """The hosts and networks whose registries the engine speaks to without TLS that it could trust."""
+    hosts = (name for name, index in (config.get("IndexConfigs") or {}).items() if not index.get("Secure", True))
+    return (*hosts, *(config.get("InsecureRegistryCIDRs") or ()))
 
 
 def _tls_context(folder: Path) -> ssl.SSLContext:

@@ -14,6 +14,7 @@ from urllib.parse import quote
 import aiohttp
 
 from app.engine.client import CONFLICT, NOT_FOUND, filters, parse_time
+from app.engine.credentials import service_auth
 from app.engine.frame import storable
 from app.engine.shape import LABEL_PRODUCT, LABEL_ROLLOUT, ServiceSnapshot, TaskSnapshot, TaskState, UpdateState
 from app.engine.spec import service_spec
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from app.engine.client import Engine
+    from app.engine.credentials import RegistryAccess
     from app.engine.shape import ServiceTarget
 
 MOST_TRIES: Final = 20
@@ -52,12 +54,14 @@ async def apply_service(
     *,
     still_ours: Callable[[], Awaitable[bool]],
     replaces: int | None = None,
+    access: RegistryAccess | None = None,
 ) -> str:
     """Make the service be as ``target`` says and return its ID; an applied rollout is not applied again.
 
     ``target.labels`` must hold ``tagship.product`` and ``tagship.rollout`` (an integer). When somebody else changes the
     service meanwhile, it is read again; ``still_ours`` is asked before every change. ``replaces`` opens the way
-    back: the target goes over that rollout too, and over any before it, although they are newer.
+    back: the target goes over that rollout too, and over any before it, although they are newer. ``access`` goes to
+    the swarm with every change, so that each node can pull the image.
 
     Raises ``ServiceNotOurs``, ``RolloutOvertaken``, ``EngineRefused`` (a port is taken, the spec is not accepted) or
     ``SwarmUnavailable``.
@@ -69,7 +73,10 @@ async def apply_service(
         # Asked after the version was read, so that whoever takes over meanwhile changes a version that we do not name.
         if not await still_ours():
             raise RolloutOvertaken(f"the rollout of {target.name} is no longer ours; its service was left as it is")
-        made = await (_create(engine, target) if service is None else _update(engine, service, target))
+        headers = service_auth(access, target.image)
+        made = await (
+            _create(engine, target, headers) if service is None else _update(engine, service, target, headers)
+        )
         if made is not None:
             return made
         await asyncio.sleep(min(LONGEST_WAIT_S, FIRST_WAIT_S * 2**attempt))
@@ -164,11 +171,15 @@ def _is_applied(spec: Mapping[str, Any], target: ServiceTarget, replaces: int | 
     return int(carried) == ours != replaces
 
 
-async def _create(engine: Engine, target: ServiceTarget) -> str | None:
+async def _create(engine: Engine, target: ServiceTarget, headers: Mapping[str, str]) -> str | None:
     """Create the service; None when somebody else just did."""
     try:
         answer = await engine.call(
-            f"create the service {target.name}", "services/create", "POST", body=service_spec(target, None)
+            f"create the service {target.name}",
+            "services/create",
+            "POST",
+            body=service_spec(target, None),
+            headers=headers,
         )
     except EngineRefused as error:
         if error.status == CONFLICT:
@@ -177,7 +188,9 @@ async def _create(engine: Engine, target: ServiceTarget) -> str | None:
     return str(answer["ID"])
 
 
-async def _update(engine: Engine, service: dict[str, Any], target: ServiceTarget) -> str | None:
+async def _update(
+    engine: Engine, service: dict[str, Any], target: ServiceTarget, headers: Mapping[str, str]
+) -> str | None:
     """Update the version that was read; None when that is no longer the service's version, or it is gone."""
     params = {"version": str(service["Version"]["Index"]), "registryAuthFrom": "spec"}
     try:
@@ -187,6 +200,7 @@ async def _update(engine: Engine, service: dict[str, Any], target: ServiceTarget
             "POST",
             params=params,
             body=service_spec(target, service["Spec"]),
+            headers=headers,
         )
     except EngineRefused as error:
         if error.status == NOT_FOUND or OUT_OF_SEQUENCE in error.message:

@@ -59,6 +59,13 @@ class ImageMade:
     image_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class ImagePushed:
+    """The registry's name for the image that was pushed: its manifest digest, ``sha256:…``."""
+
+    digest: str
+
+
 BuildEvent = LogText | ImageMade
 
 
@@ -73,6 +80,7 @@ class EngineInfo:
     swarm_manager: bool
     nodes: int
     ipvs: bool
+    insecure_registries: tuple[str, ...] = ()
 
     @property
     def has_buildkit(self) -> bool:
@@ -116,6 +124,8 @@ class ServiceTarget:
     """The Swarm service as one rollout wants it. ``image`` is exact: ``sha256:…`` or ``repo@sha256:…``.
 
     ``labels`` go on the service only and never restart a task; ``container_labels`` go into the task spec.
+    Without ``published`` the port is left to others; meant for a service without tasks, which else keeps the ports
+    that it had.
     ``restart`` is a token that changes when tasks must be replaced although nothing else changed.
     """
 
@@ -131,6 +141,7 @@ class ServiceTarget:
     monitor_s: float
     restart: int = 0
     healthcheck: Healthcheck | None = None
+    published: bool = True
 
 
 class TaskState(StrEnum):

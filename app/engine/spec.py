@@ -32,7 +32,10 @@ def service_spec(target: ServiceTarget, current: Mapping[str, Any] | None) -> di
     spec["TaskTemplate"] = _task(target, spec.get("TaskTemplate") or {})
     spec["UpdateConfig"] = _change(target, on_failure="rollback")
     spec["RollbackConfig"] = _change(target, on_failure="pause")
-    spec["EndpointSpec"] = _endpoint(target)
+    stops = current is not None and target.replicas == 0 and target.published
+    # The swarm forgets at once the tasks of a service whose ports change while it is scaled to nothing, although their
+    # containers are still stopping: nobody could wait for them.
+    spec["EndpointSpec"] = spec.get("EndpointSpec") if stops else _endpoint(target)
     return spec
 
 
@@ -73,7 +76,8 @@ def _endpoint(target: ServiceTarget) -> dict[str, Any]:
         "PublishedPort": target.port,
         "PublishMode": target.publish_mode.value,
     }
-    return {"Mode": "vip" if target.publish_mode is PublishMode.INGRESS else "dnsrr", "Ports": [port]}
+    mode = "vip" if target.publish_mode is PublishMode.INGRESS else "dnsrr"
+    return {"Mode": mode, "Ports": [port] if target.published else []}
 
 
 def _healthcheck(check: Healthcheck) -> dict[str, Any]:

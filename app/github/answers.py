@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from datetime import datetime
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AliasPath, BaseModel, ConfigDict, Field, RootModel, ValidationError
 
 from app.errors import GitHubUnavailable
-
-if TYPE_CHECKING:
-    import httpx
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +51,43 @@ class Repository(Answer):
     private: bool = False
 
 
+class CommitDetails(Answer):
+    """A commit as REST shows it; ``login`` is the author's, when GitHub knows whose address it is."""
+
+    sha: str
+    date: datetime | None = Field(default=None, validation_alias=AliasPath("commit", "committer", "date"))
+    message: str | None = Field(default=None, validation_alias=AliasPath("commit", "message"))
+    name: str | None = Field(default=None, validation_alias=AliasPath("commit", "author", "name"))
+    login: str | None = Field(default=None, validation_alias=AliasPath("author", "login"))
+
+
+class Made(Answer):
+    """Whatever a POST made."""
+
+    id: int
+
+
+class Deployment(Answer):
+    """``payload`` is an object, or the text of one: GitHub sends either."""
+
+    id: int
+    payload: dict[str, Any] | str | None = None
+
+
+class DeploymentList(RootModel[list[Deployment]]):
+    """One page of REST's list of deployments, newest first."""
+
+
+class GraphError(Answer):
+    type: str | None = None
+    message: str = "no reason given"
+
+
+class GraphAnswer(Answer):
+    data: dict[str, Any] | None = None
+    errors: list[GraphError] | None = None
+
+
 class Installation(Answer):
     id: int
 
@@ -74,10 +109,10 @@ class RateLimits(Answer):
 AnswerT = TypeVar("AnswerT", bound=BaseModel)
 
 
-def understood(response: httpx.Response, model: type[AnswerT], action: str) -> AnswerT:
-    """The answer as ``model``; raises ``GitHubUnavailable`` when it is none."""
+def understood(body: bytes, model: type[AnswerT], action: str) -> AnswerT:
+    """The body of an answer as ``model``; raises ``GitHubUnavailable`` when it is none."""
     try:
-        return model.model_validate_json(response.content)
+        return model.model_validate_json(body)
     except ValidationError:
         raise GitHubUnavailable(
             f"what answers at GITHUB_API_URL does not speak GitHub's API: it did not {action} in a form we know"

@@ -13,27 +13,51 @@ import httpx
 from pydantic import ValidationError
 
 from app.errors import GitHubNotFound, GitHubRefused, GitHubUnavailable
-from app.github.answers import Account, Pointer, RateLimits, Repository, RepositoryInfo, TagCommit
+from app.github.answers import (
+    Account,
+    CommitDetails,
+    Object,
+    Pointer,
+    RateLimits,
+    Repository,
+    RepositoryInfo,
+    TagCommit,
+)
 from app.github.connection import Connection, repo_path
 from app.github.failures import explain
-from app.github.tags import PAGE, TAGS_QUERY, TagList, TagPage, listed
+from app.github.reporting import Reporting
+from app.github.tags import (
+    PAGE,
+    TAGS_QUERY,
+    Commit,
+    NestedTag,
+    Tag,
+    TagList,
+    TagPage,
+    listed,
+    newest_first,
+    tarball_url,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
 
     from pydantic import SecretStr
 
-    from app.github.tags import ListedTag, Tag
+    from app.github.tags import ListedTag
 
 IDLE_S: Final = 60.0
 DEEPEST_TAG: Final = 10
 
 
 class GitHubClient:
-    """The GitHub API for every task of the process. Make it with ``open``; ``close`` ends it."""
+    """The GitHub API for every task of the process. Make it with ``open``; ``close`` ends it. ``reporting`` is the part
+    that writes.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self.reporting = Reporting(connection)
 
     @classmethod
     def open(
@@ -72,17 +96,34 @@ class GitHubClient:
         except GitHubNotFound:
             await self.repository(repo)  # says so when it is the repository that is unknown
             raise GitHubNotFound(f"{repo} has no tag {tag} on GitHub; push it first") from None
-        found = pointer.object
-        for _ in range(DEEPEST_TAG):
-            if found.type != "tag":
-                break
-            path = f"{base}/tags/{quote(found.sha, safe='')}"
-            found = (await self._connection.read(repo, path, Pointer, action)).object
+        found = await self._peeled(repo, pointer.object, action)
         if found.type != "commit":
             raise GitHubNotFound(
                 f"tag {tag} of {repo} leads to a {found.type}, not to a commit; there is nothing to build"
             )
         return TagCommit(tag, found.sha.lower())
+
+    async def _peeled(self, repo: str, found: Object, action: str) -> Object:
+        """What a tag object leads to, however many others lie between; what is no tag object leads to itself."""
+        for _ in range(DEEPEST_TAG):
+            if found.type != "tag":
+                break
+            path = f"{repo_path(repo)}/git/tags/{quote(found.sha, safe='')}"
+            found = (await self._connection.read(repo, path, Pointer, action)).object
+        return found
+
+    async def has_commit(self, repo: str, sha: str) -> bool:
+        """Whether GitHub shows this commit in ``repo``; one that only a fork has counts, they share their objects."""
+        path = f"{repo_path(repo)}/commits/{quote(sha, safe='')}?per_page=1"  # that is: of its files
+        try:
+            await self._connection.read(repo, path, CommitDetails, f"look up commit {sha} of {repo}")
+        except GitHubNotFound:
+            return False
+        except GitHubRefused as error:
+            if error.status != httpx.codes.UNPROCESSABLE_ENTITY:  # how GitHub says that there is no such commit
+                raise
+            return False
+        return True
 
     async def list_tags(self, repo: str) -> list[Tag]:
         """Every tag of ``repo``: newest first, or without credentials by version (see ``tags``).
@@ -102,9 +143,24 @@ class GitHubClient:
         while more:
             variables = {"owner": owner, "name": name, "after": cursor}
             page = _tag_page(await self._connection.query(repo, TAGS_QUERY, variables, action), action)
-            tags += page.tags(repository_url)
-            more, cursor = page.more, page.cursor
-        return tags
+            for entry in page.tags(repository_url):
+                tag = await self._nested(repo, entry, action) if isinstance(entry, NestedTag) else entry
+                tags += [tag] if tag else []
+            more, cursor = page.more and page.cursor != cursor, page.cursor
+        return newest_first(tags)
+
+    async def _nested(self, repo: str, nested: NestedTag, action: str) -> Tag | None:
+        """A tag of a tag with its commit; None when that is none, or the tag has meanwhile gone."""
+        try:
+            found = await self._peeled(repo, Object(type="tag", sha=nested.object_sha), action)
+            if found.type != "commit":
+                return None
+            path = f"{repo_path(repo)}/commits/{quote(found.sha, safe='')}?per_page=1"  # that is: of its files
+            commit = await self._connection.read(repo, path, CommitDetails, action)
+        except GitHubNotFound:
+            return None
+        url = tarball_url(f"{self._connection.api_url}{repo_path(repo)}", nested.name)
+        return Tag(nested.name, Commit(commit.sha, commit.date, commit.login or commit.name, commit.message), url)
 
     async def _tags_of_everybody(self, repo: str, action: str) -> list[Tag]:
         await self.repository(repo)  # GitHub answers an unknown repository and one without tags alike in some versions
@@ -112,9 +168,9 @@ class GitHubClient:
         number, more = 1, True
         while more:
             path = f"{repo_path(repo)}/tags?per_page={PAGE}&page={number}"
-            page = (await self._connection.read(repo, path, TagList, action)).root
-            entries += page
-            number, more = number + 1, len(page) == PAGE
+            page, more = await self._connection.read_page(repo, path, TagList, action)
+            entries += page.root
+            number, more = number + 1, more or len(page.root) == PAGE
         return listed(entries)
 
     async def repository(self, repo: str) -> RepositoryInfo:
@@ -138,7 +194,7 @@ class GitHubClient:
         """
         action = f"send the source of {repo} at {commit}"
         path = f"{repo_path(repo)}/tarball/{quote(commit, safe='')}"
-        response = await self._connection.send(repo, path, action, stream=True)
+        response = await self._connection.stream(repo, path, action)
         try:
             async with aclosing(_chunks(response, action)) as chunks:
                 yield chunks

@@ -1,7 +1,7 @@
 """Who we are to GitHub, and how one request goes out: credentials, an App's installations, one HTTP connection pool.
 
 githubkit does authentication, rate limits and base URLs; here its exceptions become ours. Nothing retries: the queues
-do.
+do. What is read again and again is asked for with the ETag of the last answer (see ``remembered``).
 """
 
 from __future__ import annotations
@@ -16,21 +16,29 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from githubkit import GitHub
 from githubkit.auth import AppAuthStrategy, AppInstallationAuthStrategy
 from githubkit.cache import MemCacheStrategy
-from githubkit.exception import GraphQLFailed
+from pydantic import ValidationError
 
-from app.errors import GitHubNotFound, GitHubRefused, SettingsInvalid
-from app.github.answers import Installation, understood
-from app.github.failures import KNOWN, explain
+from app.errors import (
+    AppError,
+    GitHubNotFound,
+    GitHubRateLimited,
+    GitHubRefused,
+    GitHubUnavailable,
+    SettingsInvalid,
+)
+from app.github.answers import GraphAnswer, Installation, understood
+from app.github.failures import KNOWN, RATE_LIMIT_PAUSE_S, explain, pause_s, says_rate_limit, seconds_of
+from app.github.remembered import Answered, Remembered
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
-    from app.errors import AppError
-    from app.github.answers import AnswerT
+    from app.github.answers import AnswerT, GraphError
 
 CONNECT_S: Final = 10.0
 CALL_S: Final = 90.0
 LONGEST_MESSAGE: Final = 200
+RATE_LIMITED: Final = {"RATE_LIMITED", "RATE_LIMIT"}
 REPO: Final = re.compile(r"(?!\.{1,2}/)[A-Za-z0-9_.-]+/(?!\.{1,2}$)[A-Za-z0-9_.-]+", re.ASCII)
 
 
@@ -45,7 +53,11 @@ class _Pool(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         request.extensions.setdefault("timeout", self.timeout.as_dict())  # githubkit's own request for a token has none
-        return await self._client.send(request, stream=True, follow_redirects=False)
+        response = await self._client.send(request, stream=True, follow_redirects=False)
+        if "retry-after" in response.headers:  # githubkit wants a whole number, and a date is as good
+            wait = seconds_of(response.headers["retry-after"])
+            response.headers["retry-after"] = str(round(max(RATE_LIMIT_PAUSE_S if wait is None else wait, 0)))
+        return response
 
     async def aclose(self) -> None:
         """Nothing: a client that githubkit closes must not close the pool."""
@@ -64,7 +76,9 @@ class Connection:
     def __init__(self, api_url: str, auth: str | AppAuthStrategy | None, idle_s: float) -> None:
         self.api_url = api_url
         self._auth = auth
+        self._graphql_url = f"{re.sub('/api/v3$', '/api', api_url)}/graphql"
         self._installations: dict[str, GitHub[Any]] = {}
+        self._remembered = Remembered()
         self._pool = _Pool(httpx.Timeout(idle_s, connect=CONNECT_S))
         self._front = self._connect(auth)
 
@@ -116,20 +130,41 @@ class Connection:
 
     async def read_own(self, path: str, model: type[AnswerT], action: str) -> AnswerT:
         """GET as ourselves: for an App as the App, not as one of its installations."""
-        return understood(await self._call(self._front, path, action), model, action)
+        return understood((await self._call(self._front, "GET", path, action)).content, model, action)
 
     async def read(self, repo: str, path: str, model: type[AnswerT], action: str) -> AnswerT:
         """GET as whoever may see ``repo``, read as ``model``."""
-        return understood(await self.send(repo, path, action), model, action)
+        return (await self.read_page(repo, path, model, action))[0]
 
-    async def send(self, repo: str, path: str, action: str, *, stream: bool = False) -> httpx.Response:
-        """GET as whoever may see ``repo``; with ``stream`` the caller reads the body, and closes it.
+    async def read_page(self, repo: str, path: str, model: type[AnswerT], action: str) -> tuple[AnswerT, bool]:
+        """Like ``read``, and whether GitHub says that there is a next page."""
+        known = self._remembered.get(path)
+        headers = {"If-None-Match": known.etag} if known else {}
+        response = await self._as_reader(repo, "GET", path, action, headers=headers)
+        if known is not None and response.status_code == httpx.codes.NOT_MODIFIED:
+            return understood(known.body, model, action), known.more
+        answered = Answered(response.headers.get("etag", ""), response.content, "next" in response.links)
+        read = understood(answered.body, model, action)
+        if answered.etag and response.status_code == httpx.codes.OK:
+            self._remembered.keep(path, answered)
+        return read, answered.more
 
-        An App's installation that fails is looked up anew next time.
+    async def write(self, repo: str, path: str, body: dict[str, Any], model: type[AnswerT], action: str) -> AnswerT:
+        """POST ``body`` as whoever may see ``repo``; what was made, as ``model``. ``GitHubNotFound`` is also what those
+        are told who may read and not write.
         """
+        return understood((await self._as_reader(repo, "POST", path, action, json=body)).content, model, action)
+
+    async def stream(self, repo: str, path: str, action: str) -> httpx.Response:
+        """GET as whoever may see ``repo``; the caller reads the body, and closes it."""
+        headers = {"Accept-Encoding": "identity"}
+        return await self._as_reader(repo, "GET", path, action, headers=headers, stream=True)
+
+    async def _as_reader(self, repo: str, method: str, path: str, action: str, **options: Any) -> httpx.Response:
+        """An App's installation that fails is looked up anew next time."""
         github = await self._for(repo)
         try:
-            return await self._call(github, path, action, stream=stream)
+            return await self._call(github, method, path, action, **options)
         except (GitHubNotFound, GitHubRefused):
             self._forget(repo)
             raise
@@ -137,28 +172,42 @@ class Connection:
     async def query(self, repo: str, query: str, variables: dict[str, Any], action: str) -> dict[str, Any]:
         """Ask GraphQL as whoever may see ``repo``; the answer's ``data``. GitHub wants credentials for it."""
         github = await self._for(repo)
+        asked = {"query": query, "variables": variables}
         try:
-            async with asyncio.timeout(CALL_S):
-                return await github.graphql.arequest(query, variables)
-        except GraphQLFailed as error:
+            # Not githubkit's own method: what that raises has lost the headers that say how long a rate limit lasts.
+            response = await self._call(github, "POST", self._graphql_url, action, json=asked)
+            answer = GraphAnswer.model_validate_json(response.content)
+            if answer.errors:
+                raise self._refusal(answer.errors, response, repo, action)
+        except ValidationError:
+            raise GitHubUnavailable(f"GitHub's answer was not understood when asked to {action}") from None
+        except AppError:
             self._forget(repo)
-            raise self._refusal(error, repo, action) from None
-        except KNOWN as error:
-            self._forget(repo)
-            raise explain(error, action) from None
+            raise
+        return answer.data or {}
 
-    def _refusal(self, error: GraphQLFailed, repo: str, action: str) -> AppError:
-        errors = error.response.errors or []
-        if any(one.type == "NOT_FOUND" for one in errors):
+    def _refusal(self, errors: list[GraphError], response: httpx.Response, repo: str, action: str) -> AppError:
+        """GraphQL answers 200 whatever is wrong, rate limits of both kinds too."""
+        if any(error.type in RATE_LIMITED or says_rate_limit(error.message) for error in errors):
+            return GitHubRateLimited(pause_s(response.headers))
+        if any(error.type == "NOT_FOUND" for error in errors):
             return self.unknown(repo)
-        said = errors[0].message[:LONGEST_MESSAGE] if errors else "no reason given"
-        return GitHubRefused(f"GitHub refused to {action}: {said}")
+        return GitHubRefused(f"GitHub refused to {action}: {errors[0].message[:LONGEST_MESSAGE]}")
 
-    async def _call(self, github: GitHub[Any], path: str, action: str, *, stream: bool = False) -> httpx.Response:
-        headers = {"Accept-Encoding": "identity"} if stream else {}
+    async def _call(
+        self,
+        github: GitHub[Any],
+        method: str,
+        path: str,
+        action: str,
+        *,
+        headers: dict[str, str] | None = None,
+        json: dict[str, Any] | None = None,
+        stream: bool = False,
+    ) -> httpx.Response:
         try:
             async with asyncio.timeout(CALL_S):
-                return (await github.arequest("GET", path, headers=headers, stream=stream)).raw_response
+                return (await github.arequest(method, path, headers=headers, json=json, stream=stream)).raw_response
         except KNOWN as error:
             raise explain(error, action) from None
 

@@ -6,25 +6,23 @@ which keeps it out of tracebacks for the same reason.
 
 from __future__ import annotations
 
+import time
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Final
 
 import httpx
-from githubkit.exception import (
-    GitHubException,
-    RateLimitExceeded,
-    RequestError,
-    RequestFailed,
-    SecondaryRateLimitExceeded,
-)
+from githubkit.exception import GitHubException, RateLimitExceeded, RequestError, RequestFailed
 
 from app.errors import AppError, GitHubNotFound, GitHubRateLimited, GitHubRefused, GitHubUnavailable
 
 # "wait for at least one minute" is GitHub's advice when it names no time (docs: rate limits for the REST API).
 RATE_LIMIT_PAUSE_S: Final = 60.0
+# GitHub counts by the hour; a header that says more is wrong, or our clock is.
+LONGEST_PAUSE_S: Final = 3600.0
 LONGEST_MESSAGE: Final = 200
 
-# ValueError: githubkit reads Retry-After as a whole number and lets int() raise when it is a date.
+# ValueError: githubkit reads the headers of rate limits as whole numbers, and lets int() raise when they are none.
 KNOWN: Final = (GitHubException, TimeoutError, ValueError)
 
 
@@ -32,8 +30,7 @@ def explain(error: Exception, action: str) -> AppError:
     """Our error for one of ``KNOWN``, raised while doing ``action`` (an infinitive: "read the tags of acme/shop")."""
     match error:
         case RateLimitExceeded():
-            at_least = RATE_LIMIT_PAUSE_S if _names_no_time(error) else 1.0
-            return GitHubRateLimited(max(error.retry_after.total_seconds(), at_least))
+            return GitHubRateLimited(pause_s(error.response.headers))
         case RequestFailed():
             return _refusal(error, action)
         case RequestError(exc=GitHubException() as cause):  # raised inside the App's authentication
@@ -44,9 +41,29 @@ def explain(error: Exception, action: str) -> AppError:
             return GitHubUnavailable(_silence(error, action))
 
 
-def _names_no_time(error: RateLimitExceeded) -> bool:
-    headers = error.response.headers
-    return isinstance(error, SecondaryRateLimitExceeded) and "retry-after" not in headers
+def pause_s(headers: httpx.Headers) -> float:
+    """For how many seconds a rate limit lasts, by the headers it came with: from one second to an hour."""
+    wait = seconds_of(headers.get("retry-after", ""))
+    if wait is None and headers.get("x-ratelimit-remaining") == "0":
+        reset = seconds_of(headers.get("x-ratelimit-reset", ""))
+        wait = None if reset is None else reset - time.time()
+    return min(max(RATE_LIMIT_PAUSE_S if wait is None else wait, 1.0), LONGEST_PAUSE_S)
+
+
+def seconds_of(header: str) -> float | None:
+    """The seconds that a header such as Retry-After means, a number or a date (RFC 9110); None when it is neither."""
+    if header.isascii() and header.isdigit():
+        return float(header[:12])
+    try:
+        return parsedate_to_datetime(header).timestamp() - time.time()
+    except (ValueError, OverflowError):
+        return None
+
+
+def says_rate_limit(message: str) -> bool:
+    """Whether an error's message speaks of a rate limit: GitHub has sent such without any header that does."""
+    lower = message.lower()
+    return "rate limit" in lower or "abuse detection" in lower
 
 
 def _silence(error: Exception, action: str) -> str:
@@ -66,9 +83,10 @@ def _refusal(error: RequestFailed, action: str) -> AppError:
     said = _message(error)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return GitHubUnavailable(f"GitHub failed to {action} (HTTP {status})")
-    if status == HTTPStatus.TOO_MANY_REQUESTS:
-        return GitHubRateLimited(RATE_LIMIT_PAUSE_S)
-    if status in {HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT}:  # 409: the repository is empty
+    if status == HTTPStatus.TOO_MANY_REQUESTS or (status == HTTPStatus.FORBIDDEN and says_rate_limit(said)):
+        return GitHubRateLimited(pause_s(error.response.headers))
+    is_empty = status == HTTPStatus.CONFLICT and error.request.method == "GET"
+    if status == HTTPStatus.NOT_FOUND or is_empty:
         return GitHubNotFound(f"GitHub does not know, or does not show us, what is needed to {action}")
     if status == HTTPStatus.UNAUTHORIZED:
         sentence = f"GitHub refused our credentials when asked to {action}: {said}; check GITHUB_TOKEN or the App's key"

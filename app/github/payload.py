@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Any, Final, NoReturn
 from urllib.parse import parse_qsl
@@ -27,6 +27,7 @@ MOST_FORM_FIELDS: Final = 10
 
 # GitHub's limit is below 255 bytes; names of some 2,700 no index of PostgreSQL holds. Git refuses control characters.
 LONGEST_REF: Final = 1024
+LONGEST_NAME: Final = 100
 CONTROL: Final = re.compile(r"[\x00-\x20\x7f]")
 EVENT_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
 
@@ -51,7 +52,8 @@ class TagPush:
     """One tag was pushed. ``repo`` is ``owner/name``; ``tag`` and ``ref`` are verbatim.
 
     ``commit`` is the 40-digit commit that the tag points to, None when GitHub named none (deleted, or to be looked up);
-    it is not the payload's ``after``, which for an annotated tag is the tag object.
+    it is not the payload's ``after``, which for an annotated tag is the tag object. ``pusher`` is who pushed, as far as
+    the payload says; it makes no difference to what is asked for.
     """
 
     repo: str
@@ -59,6 +61,7 @@ class TagPush:
     ref: str
     kind: TagChange
     commit: str | None
+    pusher: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +116,16 @@ def parse_event(event: str, content_type: str, body: bytes) -> TagPush | NotATag
     return _tag_push(payload)
 
 
+def payload_text(content_type: str, body: bytes) -> str:
+    """The payload of a delivery as it was written: the text of a JSON object, which PostgreSQL may not be able to hold.
+
+    Raises ``PayloadInvalid`` when there is none.
+    """
+    text = _json_text(content_type, body)
+    _json_object(text)
+    return text
+
+
 def _tag_push(payload: dict[str, Any]) -> TagPush:
     try:
         push = _Push.model_validate(payload)
@@ -130,7 +143,18 @@ def _tag_push(payload: dict[str, Any]) -> TagPush:
         ref=push.ref,
         kind=kind,
         commit=push.head_commit.id.lower() if push.head_commit and kind is not TagChange.DELETED else None,
+        pusher=_who(payload),
     )
+
+
+def _who(payload: dict[str, Any]) -> str | None:
+    """Who pushed; nothing depends on it, so that a payload without it, or with nonsense, is as good as any other."""
+    for member, key in (("pusher", "name"), ("sender", "login")):
+        person = payload.get(member)
+        name = person.get(key) if isinstance(person, dict) else None
+        if isinstance(name, str) and name.strip() and name.isprintable():
+            return name[:LONGEST_NAME]
+    return None
 
 
 def _kind(push: _Push) -> TagChange:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
 
 from pydantic import AliasPath, BaseModel, ConfigDict, Field, RootModel
 
@@ -48,6 +49,14 @@ class Tag:
     tarball_url: str
 
 
+@dataclass(frozen=True, slots=True)
+class NestedTag:
+    """A tag of a tag: GraphQL tells the inner tag object and no more, REST has to be asked where that leads."""
+
+    name: str
+    object_sha: str
+
+
 class _Lenient(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -78,13 +87,25 @@ class TagPage(_Lenient):
     more: bool = Field(validation_alias=AliasPath("pageInfo", "hasNextPage"))
     cursor: str | None = Field(default=None, validation_alias=AliasPath("pageInfo", "endCursor"))
 
-    def tags(self, repository_url: str) -> Iterable[Tag]:
-        """The tags that lead to a commit in at most one step; a tag of a tag names its inner object only."""
+    def tags(self, repository_url: str) -> Iterable[Tag | NestedTag]:
+        """The tags of the page, without those of what is no commit: from them nothing can be built."""
         for node in self.nodes:
             found = node.target.target if node.target.kind == "Tag" and node.target.target else node.target
-            author = found.author or _Author()
-            commit = Commit(found.oid, found.committed, author.login or author.name, found.message)
-            yield Tag(node.name, commit, f"{repository_url}/tarball/refs/tags/{node.name}")
+            if found.kind == "Tag":
+                yield NestedTag(node.name, found.oid)
+            elif found.kind == "Commit":
+                author = found.author or _Author()
+                commit = Commit(found.oid, found.committed, author.login or author.name, found.message)
+                yield Tag(node.name, commit, tarball_url(repository_url, node.name))
+
+
+def tarball_url(repository_url: str, tag: str) -> str:
+    return f"{repository_url}/tarball/refs/tags/{quote(tag)}"
+
+
+def newest_first(tags: Iterable[Tag]) -> list[Tag]:
+    """By the date of the commit; tags of one date, and those without one at the end, stay in the order they had."""
+    return sorted(tags, key=lambda tag: tag.commit.date or datetime.min.replace(tzinfo=UTC), reverse=True)
 
 
 class _ListedCommit(_Lenient):
@@ -100,7 +121,7 @@ class ListedTag(_Lenient):
 
 
 class TagList(RootModel[list[ListedTag]]):
-    """One page of REST's list of tags."""
+    """One page of REST's list of tags. It may be shorter than asked for and not be the last one."""
 
 
 def listed(entries: Iterable[ListedTag]) -> list[Tag]:

@@ -28,8 +28,18 @@ def slack_payload(event: NoticeEvent, facts: Mapping[str, Any], public_url: str)
     if detail:
         blocks.append(SectionBlock(text=MarkdownTextObject(text=f"```{detail}```")))
     blocks.append(ContextBlock(elements=[MarkdownTextObject(text=footer[:SECTION_CHARACTERS])]))
-    text = headline if not detail else f"{headline}\n```{detail}```"
-    return {"text": text, "blocks": [block.to_dict() for block in blocks]}
+    return {"text": _text(headline, detail), "blocks": [block.to_dict() for block in blocks]}
+
+
+def notice_text(event: NoticeEvent, facts: Mapping[str, Any], public_url: str) -> str:
+    """What every receiver shows of a notice: the ``text`` of its payload."""
+    headline, detail, _ = said(event, facts, public_url)
+    return _text(headline, detail)
+
+
+def greeting_payload(channel: str) -> dict[str, Any]:
+    """A message that only says that it arrived."""
+    return {"text": f":wave: Tagship reaches this channel (*{_escape(channel)}*). This is a test."}
 
 
 def said(event: NoticeEvent, facts: Mapping[str, Any], public_url: str) -> tuple[str, str, str]:
@@ -53,6 +63,10 @@ def said(event: NoticeEvent, facts: Mapping[str, Any], public_url: str) -> tuple
             return headline, _tail(output), _rollout_footer(facts, public_url)
         case _:
             assert_never(event)
+
+
+def _text(headline: str, detail: str) -> str:
+    return headline if not detail else f"{headline}\n```{detail}```"
 
 
 def _failure(facts: Mapping[str, Any]) -> str:

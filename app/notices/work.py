@@ -1,4 +1,5 @@
-"""Post one notice. A receiver that is dead or slow delays only its own notices: nothing else waits for this stage.
+"""Post one notice. A receiver that is dead or slow delays only its own notices: no other stage waits for this one, and
+a channel keeps two senders busy at most.
 
 Each notice is written once, and posted at least once: a process that dies between the receiver's answer and the
 transaction that records it leaves a notice that is posted again. That is rare, and better than one nobody reads.
@@ -6,7 +7,6 @@ transaction that records it leaves a notice that is posted again. That is rare, 
 
 from __future__ import annotations
 
-from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
@@ -15,41 +15,68 @@ import structlog
 
 from app.errors import LeaseLost, NoticeNotSent
 from app.notices import store
-from app.notices.model import ClaimedNotice, NoticeState
+from app.notices.channels import open_url
+from app.notices.model import ChannelKind, ClaimedNotice, NoticeState
 from app.notices.text import slack_payload
 from app.postgres.pool import transaction
 from app.queue.retry import GiveUp, RetryIn, next_attempt
+from app.sealing import SealBroken
 
 if TYPE_CHECKING:
+    from pydantic import SecretStr
+
     from app.postgres.pool import Pool
     from app.queue.lease import Beat, Settle
-    from app.slack.client import SlackClient
+    from app.sealing import Vault
+    from app.slack.client import Answer, SlackClient
 
 log = structlog.get_logger(__name__)
 
-KIND: Final = "slack"
 MOST_ATTEMPTS: Final = 12
 FIRST_RETRY_S: Final = 1.0
 LONGEST_RETRY_S: Final = 600.0
-OLDEST: Final = timedelta(hours=6)
 LEASE_S: Final = 60.0
 
 
 class NoticeStage:
-    """The stage that sends what the outbox holds for channels of the kind ``slack`` that are on."""
+    """The stage that sends what the outbox holds for channels of the kind ``slack`` that are on. ``settings_url`` is
+    the address of the settings' channel; without one its notices are left to other processes.
+    """
 
     name = store.STAGE
 
-    def __init__(self, pool: Pool, slack: SlackClient, *, worker: str, concurrency: int, public_url: str) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        slack: SlackClient,
+        vault: Vault,
+        *,
+        settings_url: SecretStr | None,
+        worker: str,
+        concurrency: int,
+        public_url: str,
+    ) -> None:
         self.concurrency = concurrency
-        self._pool, self._slack, self._worker, self._public_url = pool, slack, worker, public_url
+        self._pool, self._slack, self._vault, self._settings_url = pool, slack, vault, settings_url
+        self._worker, self._public_url = worker, public_url
 
     async def recover(self) -> None:
-        """Nothing to do: a notice whose worker was lost is claimed again."""
+        """Give up what nobody shall send any more; a notice whose worker was lost is claimed again by itself."""
+        async with transaction(self._pool) as conn:
+            stranded = await store.fail_stranded(conn)
+        if stranded:
+            log.warning("notices_given_up", count=stranded)
 
     async def claim(self) -> ClaimedNotice | None:
         async with transaction(self._pool) as conn:
-            return await store.claim(conn, kind=KIND, token=uuid4(), lease_s=LEASE_S, worker=self._worker)
+            return await store.claim(
+                conn,
+                kind=ChannelKind.SLACK,
+                token=uuid4(),
+                lease_s=LEASE_S,
+                worker=self._worker,
+                with_settings_channel=self._settings_url is not None,
+            )
 
     async def renew(self, job: ClaimedNotice) -> Beat:
         async with transaction(self._pool) as conn:
@@ -59,8 +86,6 @@ class NoticeStage:
         """Post it and settle the row. That is one step which the loop does not tear apart, so that a stop of the
         process does not repeat a message.
         """
-        if job.claimed_at - job.created_at > OLDEST:  # the channel was off, or nobody worked: it is news no more
-            return partial(self._fail, job, f"too old: not sent within {OLDEST.total_seconds() / 3600:.0f} hours")
         return partial(self._post, job)
 
     async def hand_back(self, job: ClaimedNotice) -> None:
@@ -80,12 +105,22 @@ class NoticeStage:
 
     async def _post(self, job: ClaimedNotice) -> None:
         try:
-            answer = await self._slack.post(slack_payload(job.event, job.facts, self._public_url))
+            answer = await self._sent(job)
         except NoticeNotSent as error:
             await self._not_sent(job, error)
             return
         await self._settle(job, NoticeState.SENT, f"{answer.status} {answer.body}")
         log.info("notice_sent", notice_event=str(job.event), attempt=job.attempt)
+
+    async def _sent(self, job: ClaimedNotice) -> Answer:
+        url = self._settings_url
+        if job.url_sealed is not None:
+            try:
+                url = open_url(self._vault, job.channel_id, job.url_sealed)
+            except SealBroken as error:
+                raise NoticeNotSent(str(error), permanent=True, status=None) from None
+        assert url is not None, "what this process has no address for is not claimed"
+        return await self._slack.post(url, slack_payload(job.event, job.facts, self._public_url))
 
     async def _not_sent(self, job: ClaimedNotice, error: NoticeNotSent) -> None:
         """Put it off, longer each time and at least as long as the receiver asks, or give it up."""

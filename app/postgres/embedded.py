@@ -91,11 +91,6 @@ class EmbeddedPostgres:
     def dsn(self) -> str:
         return f"postgresql://{SUPERUSER}@/{SUPERUSER}?host={quote(str(self._sockets), safe='/')}"
 
-    @property
-    def owned(self) -> bool:
-        """Whether this process started the server, and so stops it."""
-        return self._server is not None
-
     async def stop(self) -> None:
         """Stop the server if this process started it, and wait until it is down; one that is shared goes on."""
         if self._watcher:

@@ -27,12 +27,14 @@ class ProductStatus(StrEnum):
     DEPLOYING = "deploying"
     RUNNING = "running"
     FAILED = "failed"
+    DELETING = "deleting"
 
 
 @dataclass(frozen=True, slots=True)
 class ProductFields:
     """What people may write of a product, apart from its slug. ``env`` holds sealed values, which no other product
-    opens.
+    opens. ``held_build_id`` is the build that a rollback went back to: it is run instead of its image's newest build,
+    until the image is built again or the pin is set or moved.
     """
 
     name: str
@@ -44,6 +46,23 @@ class ProductFields:
     track: str | None
     env: Mapping[str, str]
     healthcheck: Healthcheck | None
+    held_build_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """What a product's service was last brought to with success, and is put back to when a later rollout fails. Of a
+    product that has ``failed`` it is what its service asks for, and ``status`` says that it does not run.
+    """
+
+    rollout_id: int
+    image: str
+    image_name: str | None
+    build_id: int | None
+    port: int
+    container_port: int | None
+    replicas: int
+    since: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +79,7 @@ class Product:
     wanted: bool
     status: ProductStatus
     service_id: str | None
+    live: Live | None
     created_at: datetime
     updated_at: datetime
 

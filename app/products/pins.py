@@ -1,4 +1,4 @@
-"""Which products a built image moves: the one place where that is decided, purely.
+"""Which products a built image moves, or would: the one place where that is decided, purely.
 
 A product is pinned to an image. With ``track``, a semver range or a glob, its pin moves to newer tags of the same
 image name; a pin never moves backwards, nor to a pre-release unless the rule itself speaks of one.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final
 
@@ -28,7 +29,8 @@ VERSION: Final = re.compile(
 class Follower:
     """A product that might move: pinned to the image itself, or tracking its name; ``pinned_tag`` is today's.
 
-    ``runs`` says whether it shall run, or waits for its image in order to.
+    ``runs`` says whether it shall run, or waits for its image in order to. ``image_id`` grows with the order in which
+    images were made.
     """
 
     product_id: int
@@ -47,20 +49,51 @@ class Moves:
     rollouts_for_image_built: tuple[int, ...]
 
 
+class Effect(StrEnum):
+    """What a built image means for one product."""
+
+    PIN_MOVED = "pin_moved"
+    IMAGE_BUILT = "image_built"
+    NOTHING = "nothing"
+
+
 def moves(followers: Iterable[Follower], image_id: int, tag: str) -> Moves:
     """Decide for every follower of an image that has just been built. A stopped product's pin may move; it does not
     start.
     """
     pins, moved, built = [], [], []
     for follower in followers:
-        if follower.image_id == image_id:
-            built += [follower.product_id] * follower.runs
-        elif follower.track is not None and advances(
-            follower.track, follower.pinned_tag, tag, made_later=image_id > follower.image_id
-        ):
-            pins.append(follower.product_id)
-            moved += [follower.product_id] * follower.runs
+        match effect(follower, image_id, tag):
+            case Effect.IMAGE_BUILT:
+                built += [follower.product_id] * follower.runs
+            case Effect.PIN_MOVED:
+                pins.append(follower.product_id)
+                moved += [follower.product_id] * follower.runs
+            case Effect.NOTHING:
+                pass
     return Moves(tuple(pins), tuple(moved), tuple(built))
+
+
+def effect(follower: Follower, image_id: int | None, tag: str) -> Effect:
+    """Decide for one product; ``image_id`` None is an image that is still to be made, later than all there are."""
+    if follower.image_id == image_id:
+        return Effect.IMAGE_BUILT
+    made_later = image_id is None or image_id > follower.image_id
+    if follower.track is None or not advances(follower.track, follower.pinned_tag, tag, made_later=made_later):
+        return Effect.NOTHING
+    return Effect.PIN_MOVED
+
+
+def why_it_stays(follower: Follower, tag: str) -> str:
+    """The sentence for a product that a tag has no effect on."""
+    if follower.track is None:
+        return f"it is pinned to {follower.pinned_tag} and tracks nothing"
+    if matches(follower.track, tag):
+        return f"{tag} is not newer than {follower.pinned_tag}, which it is pinned to"
+    version = version_of(tag)
+    if version is not None and "-" in version and matches(follower.track, tag.partition("-")[0]):
+        return f"{tag} is a pre-release, and its rule {follower.track} does not ask for those"
+    return f"its rule {follower.track} does not speak of {tag}"
 
 
 def advances(track: str, pinned_tag: str, tag: str, *, made_later: bool = True) -> bool:

@@ -1,13 +1,14 @@
-"""The products table, and what a built image does to it."""
+"""The products table, and what a built image does to it, or would."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from app.engine.shape import PublishMode
 from app.postgres.queries import load_queries
 from app.products import pins
-from app.products.model import Product, ProductFields, ProductId, ProductStatus
+from app.products.model import Live, Product, ProductFields, ProductId, ProductStatus
 from app.rollouts import store as rollouts
 from app.rollouts.frozen import healthcheck_from, healthcheck_json
 from app.rollouts.model import RolloutKind, RolloutReason
@@ -54,6 +55,7 @@ async def update(conn: Connection, product: Product, fields: ProductFields) -> N
         fields.track,
         dict(fields.env),
         healthcheck_json(fields.healthcheck),
+        fields.held_build_id,
     )
 
 
@@ -69,9 +71,57 @@ async def lock(conn: Connection, product_id: int) -> Product | None:
     return await read(conn, product_id)
 
 
-async def list_all(conn: Connection) -> list[Product]:
-    """Every product, newest first."""
-    return [_product(row) for row in await conn.fetch(SQL.list_products)]
+async def list_products(
+    conn: Connection,
+    *,
+    status: ProductStatus | None = None,
+    image_id: int | None = None,
+    slug: str | None = None,
+    before: int | None = None,
+    limit: int,
+) -> list[Product]:
+    """A page of products, newest first."""
+    return [_product(row) for row in await conn.fetch(SQL.list_products, status, image_id, slug, before, limit)]
+
+
+async def holder_of_slug(conn: Connection, slug: str) -> ProductId | None:
+    """The id of the product that has a slug."""
+    found: int | None = await conn.fetchval(SQL.holder_of_slug, slug)
+    return None if found is None else ProductId(found)
+
+
+async def holder_of_port(conn: Connection, port: int, *, besides: int | None = None) -> str | None:
+    """The slug of a product, besides one, that shall have a port, or whose service still has it although it shall have
+    another.
+    """
+    slug: str | None = await conn.fetchval(SQL.holder_of_port, port, besides)
+    return slug
+
+
+async def delete_unstarted(conn: Connection, product_id: int) -> bool:
+    """Delete a locked product that never had a rollout, and so no service; False when it had one."""
+    return await conn.fetchval(SQL.delete_unstarted_product, product_id) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """A product that is pinned to an image of some name, as people know it."""
+
+    slug: str
+    name: str
+    follower: pins.Follower
+
+
+async def pinned_to_name(conn: Connection, name: str, tag: str) -> tuple[list[Pinned], int | None] | None:
+    """Every product pinned to an image of this name, by slug, and the id of ``name:tag`` if there is one; None when
+    neither an image nor a repository has the name.
+    """
+    if not await conn.fetchval(SQL.name_is_known, name):
+        return None
+    rows = await conn.fetch(SQL.products_of_name, name)
+    return [Pinned(row["slug"], row["name"], _follower(row)) for row in rows], await conn.fetchval(
+        SQL.image_id_of, name, tag
+    )
 
 
 async def follow_build(conn: Connection, image_id: int, name: str, tag: str) -> list[RolloutId]:
@@ -83,6 +133,7 @@ async def follow_build(conn: Connection, image_id: int, name: str, tag: str) -> 
     decided = pins.moves(followers, image_id, tag)
     if decided.pins:
         await conn.execute(SQL.move_pins, list(decided.pins), image_id)
+    await conn.execute(SQL.release_builds, [one.product_id for one in followers if one.image_id == image_id])
     moved = await rollouts.enqueue(
         conn, decided.rollouts_for_pin_moved, kind=RolloutKind.DEPLOY, reason=RolloutReason.PIN_MOVED
     )
@@ -108,6 +159,7 @@ def _product(row: asyncpg.Record) -> Product:
         track=row["track"],
         env=row["env_sealed"],
         healthcheck=healthcheck_from(row["healthcheck"]),
+        held_build_id=row["held_build_id"],
     )
     return Product(
         id=ProductId(row["id"]),
@@ -118,6 +170,20 @@ def _product(row: asyncpg.Record) -> Product:
         wanted=row["wanted"],
         status=ProductStatus(row["status"]),
         service_id=row["service_id"],
+        live=_live(row) if row["live_rollout_id"] else None,
         created_at=row["created_at"],
         updated_at=row["updated_at"],
+    )
+
+
+def _live(row: asyncpg.Record) -> Live:
+    return Live(
+        rollout_id=row["live_rollout_id"],
+        image=row["live_image"],
+        image_name=f"{row['live_image_name']}:{row['live_image_tag']}" if row["live_image_name"] else None,
+        build_id=row["live_rollout_build_id"],
+        port=row["live_port"],
+        container_port=row["live_container_port"],
+        replicas=row["live_replicas"],
+        since=row["live_since"],
     )

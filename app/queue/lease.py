@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
+from app.errors import LeaseLost
+
 if TYPE_CHECKING:
     from uuid import UUID
 
@@ -22,6 +24,10 @@ class Lease:
     row_id: int
     token: UUID
     seconds: float
+
+    def lost(self) -> LeaseLost:
+        """What to raise when a write found that the lease does not hold any more."""
+        return LeaseLost(self.stage, self.row_id)
 
 
 class Beat(StrEnum):

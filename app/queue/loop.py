@@ -55,6 +55,7 @@ class Loop(Generic[JobT]):
         self._poll_s, self._beat_s, self._settle_s, self._stop_s = poll_s, beat_s, settle_s, stop_s
         self._wake = wake
         self._stopping = asyncio.Event()
+        self._woken = asyncio.Event()
         self._running: set[asyncio.Task[None]] = set()
 
     def stop(self) -> None:
@@ -67,10 +68,16 @@ class Loop(Generic[JobT]):
         structlog.contextvars.bind_contextvars(stage=self.stage.name)
         while not self._stopping.is_set():
             self._wake.clear()
+            self._beat_at_once()
             await self.turn()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), self._poll_s)
         await self.settled()
+
+    def _beat_at_once(self) -> None:
+        """Let every running job renew its lease now: whoever woke us may have asked for its end."""
+        woken, self._woken = self._woken, asyncio.Event()
+        woken.set()
 
     async def turn(self) -> int:
         """Recover what lost workers left, then claim as much as there is room for; how many jobs were started.
@@ -154,7 +161,10 @@ class Loop(Generic[JobT]):
                 log.warning("job_stopped_badly", exc_info=error)
             await self._conclude(self.stage.cancel(job) if beat is Beat.CANCEL else self.stage.hand_back(job))
         elif error is not None:
-            log.error("job_crashed", exc_info=error)
+            if isinstance(error, AppError) and error.retryable:
+                log.warning("job_interrupted", reason=str(error))
+            else:
+                log.error("job_crashed", exc_info=error)
             await self._conclude(self.stage.crash(job, error))
 
     async def _conclude(self, ending: Awaitable[None]) -> None:
@@ -168,11 +178,12 @@ class Loop(Generic[JobT]):
             log.exception("settling_crashed")
 
     async def _beat(self, job: JobT) -> Beat:
-        """Renew the lease until that is not possible any more; say why."""
+        """Renew the lease every ``beat_s`` and at every wake-up until that is not possible any more; say why."""
         loop = asyncio.get_running_loop()
         held_until = loop.time() + job.lease.seconds
         while True:
-            await asyncio.sleep(min(self._beat_s, job.lease.seconds / 4))
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._woken.wait(), min(self._beat_s, job.lease.seconds / 4))
             asked_at = loop.time()
             try:
                 async with asyncio.timeout_at(max(held_until, asked_at + self._beat_s)):

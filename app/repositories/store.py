@@ -39,13 +39,50 @@ async def registrations_of(conn: Connection, repo: str) -> list[Repository]:
     return [_repository(row) for row in await conn.fetch(SQL.repositories_of, repo)]
 
 
-async def list_all(conn: Connection) -> list[Repository]:
-    """Every registration, newest first."""
-    return [_repository(row) for row in await conn.fetch(SQL.list_repositories)]
+async def list_page(conn: Connection, *, repo: str | None, before: int | None, limit: int) -> list[Repository]:
+    """A page of registrations, newest first, behind the registration ``before``; of one GitHub repository or of all."""
+    return [_repository(row) for row in await conn.fetch(SQL.list_repositories, repo, before, limit)]
 
 
 async def read(conn: Connection, repository_id: int) -> Repository | None:
     row = await conn.fetchrow(SQL.read_repository, repository_id)
+    return _repository(row) if row else None
+
+
+async def lock(conn: Connection, repository_id: int) -> Repository | None:
+    """The registration, which nobody else changes until the transaction ends."""
+    row = await conn.fetchrow(SQL.lock_repository, repository_id)
+    return _repository(row) if row else None
+
+
+async def update(
+    conn: Connection,
+    repository_id: int,
+    *,
+    image_name: str,
+    tag_pattern: str,
+    recipe: Recipe,
+    on_moved_tag: MovedTagPolicy,
+) -> Repository:
+    """Change a locked registration. Raises asyncpg's ``UniqueViolationError`` when the image name is taken."""
+    row = await conn.fetchrow(
+        SQL.update_repository,
+        repository_id,
+        image_name,
+        tag_pattern,
+        recipe.dockerfile,
+        recipe.context,
+        recipe.target,
+        dict(recipe.build_args),
+        on_moved_tag,
+    )
+    assert row is not None
+    return _repository(row)
+
+
+async def delete(conn: Connection, repository_id: int) -> Repository | None:
+    """Forget a registration; None when there is none. Builds and images that came of it stay."""
+    row = await conn.fetchrow(SQL.delete_repository, repository_id)
     return _repository(row) if row else None
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from app.engine.service import apply_service, read_service
+from app.engine.service import apply_service, read_service, remove_service
+from app.engine.shape import LABEL_PRODUCT
 from app.errors import EngineRefused, EngineUnavailable, LeaseLost, RolloutOvertaken, SwarmUnavailable
 from app.postgres.pool import transaction
 from app.rollouts import store
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from app.engine.client import Engine
+    from app.engine.credentials import RegistryAccess
     from app.engine.shape import ServiceSnapshot, ServiceTarget
     from app.postgres.pool import Pool
     from app.queue.lease import Lease
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from app.rollouts.model import Steady
 
 LOOK_S: Final = 0.25
+STRAGGLER_S: Final = 3.0
 
 Judge: TypeAlias = "Callable[[ServiceSnapshot | None, Steady | None, datetime], Verdict]"
 
@@ -32,8 +35,8 @@ class Lookout:
     ``LeaseLost``, and an engine or swarm that cannot be asked now is ``EngineUnavailable``, never a judgement.
     """
 
-    def __init__(self, pool: Pool, engine: Engine, lease: Lease) -> None:
-        self._pool, self._engine, self._lease = pool, engine, lease
+    def __init__(self, pool: Pool, engine: Engine, lease: Lease, registry: RegistryAccess | None = None) -> None:
+        self._pool, self._engine, self._lease, self._registry = pool, engine, lease, registry
 
     async def now(self) -> datetime:
         """The database's time."""
@@ -44,7 +47,7 @@ class Lookout:
         return now
 
     def lost(self) -> LeaseLost:
-        return LeaseLost(self._lease.stage, self._lease.row_id)
+        return self._lease.lost()
 
     async def read(self, name: str) -> ServiceSnapshot | None:
         try:
@@ -55,9 +58,27 @@ class Lookout:
     async def apply(self, target: ServiceTarget, *, replaces: int | None = None) -> str:
         """Bring the spec to the swarm, only while the lease holds; the service's id."""
         try:
-            return await apply_service(self._engine, target, still_ours=self._holds, replaces=replaces)
+            return await apply_service(
+                self._engine, target, still_ours=self._holds, replaces=replaces, access=self._registry
+            )
         except RolloutOvertaken as error:
             raise self.lost() from error
+        except SwarmUnavailable as error:
+            raise EngineUnavailable(f"the swarm does not take changes now: {error}") from error
+
+    async def remove(self, name: str, product: str) -> None:
+        """Take the product's service away, only while the lease holds; one that is somebody else's stays."""
+        service = await self.read(name)
+        if service is None:
+            # The worker that was superseded may be making it at this very moment; it hears of that with its next beat.
+            await asyncio.sleep(STRAGGLER_S)
+            service = await self.read(name)
+        if service is None or service.labels.get(LABEL_PRODUCT) != product:
+            return
+        if not await self._holds():
+            raise self.lost()
+        try:
+            await remove_service(self._engine, name)
         except SwarmUnavailable as error:
             raise EngineUnavailable(f"the swarm does not take changes now: {error}") from error
 

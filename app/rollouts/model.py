@@ -17,7 +17,7 @@ from app.engine.shape import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
 
 RolloutId = NewType("RolloutId", int)
@@ -45,6 +45,7 @@ class RolloutState(StrEnum):
 class RolloutKind(StrEnum):
     DEPLOY = "deploy"
     STOP = "stop"
+    REMOVE = "remove"
 
 
 class RolloutReason(StrEnum):
@@ -57,6 +58,7 @@ class RolloutReason(StrEnum):
     CHANGED = "changed"
     REDEPLOY = "redeploy"
     ROLLBACK = "rollback"
+    DELETE = "delete"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,15 +106,41 @@ class Rollout:
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    exposed_port: int | None = None
 
     @property
     def wanted(self) -> int:
         """How many replicas shall run."""
-        return 0 if self.kind is RolloutKind.STOP else self.replicas
+        return self.replicas if self.kind is RolloutKind.DEPLOY else 0
 
     @property
     def service_name(self) -> str:
         return SERVICE_PREFIX + self.slug
+
+
+@dataclass(frozen=True, slots=True)
+class PastDeploy:
+    """A deploy rollout that was done; equal fingerprints mean that the same was run in the same way."""
+
+    id: RolloutId
+    reason: RolloutReason
+    fingerprint: str
+
+
+def rollback_target(past: Iterable[PastDeploy], wanted: str) -> RolloutId | None:
+    """Where a product goes back to, from its successful deploys (oldest first) and the fingerprint of what it asks for
+    now: the newest success that is something else. None when there is none.
+
+    What an earlier rollback left behind does not count, so that a second rollback goes further back, and not forward
+    to what the first one left. After a deploy that failed, the newest success is what still runs.
+    """
+    kept: list[PastDeploy] = []
+    for deploy in past:
+        if deploy.reason is RolloutReason.ROLLBACK:
+            back = [at for at, one in enumerate(kept) if one.fingerprint == deploy.fingerprint]
+            del kept[back[-1] + 1 if back else len(kept) :]
+        kept.append(deploy)
+    return next((deploy.id for deploy in reversed(kept) if deploy.fingerprint != wanted), None)
 
 
 def service_target(rollout: Rollout, env: Mapping[str, str], *, container_port: int, monitor_s: float) -> ServiceTarget:

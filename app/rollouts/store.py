@@ -9,7 +9,7 @@ from app.postgres.queries import load_queries
 from app.queue.lease import Beat, Lease
 from app.queue.wake import wake
 from app.rollouts.frozen import healthcheck_from
-from app.rollouts.model import Rollout, RolloutId, RolloutKind, RolloutReason, RolloutState, Steady
+from app.rollouts.model import PastDeploy, Rollout, RolloutId, RolloutKind, RolloutReason, RolloutState, Steady
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,7 +43,7 @@ async def enqueue(
     """Queue a rollout of each product's present fields; whatever rollout of them is under way gives way to it.
 
     ``unpinned_image`` is the exact image of products that are pinned to none. The products must be locked by the
-    caller.
+    caller, and none of them on its way out: nothing takes over from a removal.
     """
     if not product_ids:
         return []
@@ -51,7 +51,8 @@ async def enqueue(
     for row in await conn.fetch(SQL.supersede_rollouts, ids):
         await wake(conn, state_topic(row["id"]))
     rows = await conn.fetch(SQL.enqueue_rollouts, ids, kind, reason, unpinned_image)
-    await conn.execute(SQL.products_deploying, ids, kind is RolloutKind.DEPLOY)
+    status = "deleting" if kind is RolloutKind.REMOVE else "deploying"
+    await conn.execute(SQL.products_deploying, ids, kind is RolloutKind.DEPLOY, status)
     await wake(conn, TOPIC)
     return [RolloutId(row["id"]) for row in rows]
 
@@ -87,8 +88,12 @@ async def note_tasks_before(conn: Connection, lease: Lease, tasks: Sequence[str]
     await conn.execute(SQL.note_tasks_before, lease.row_id, lease.token, list(tasks))
 
 
-async def mark_converging(conn: Connection, lease: Lease, service_id: str | None) -> bool:
-    return await conn.fetchval(SQL.mark_converging, lease.row_id, lease.token, service_id) is not None
+async def mark_converging(
+    conn: Connection, lease: Lease, service_id: str | None, exposed_port: int | None = None
+) -> bool:
+    """Record that the swarm has the spec; ``exposed_port`` is the port found in the image, where none was given."""
+    marked = await conn.fetchval(SQL.mark_converging, lease.row_id, lease.token, service_id, exposed_port)
+    return marked is not None
 
 
 async def record_progress(conn: Connection, lease: Lease, progress: str, steady: Steady | None) -> bool:
@@ -112,6 +117,43 @@ async def settle(conn: Connection, lease: Lease, state: RolloutState, *, status:
     await conn.execute(SQL.settle_product, row["product_id"], status, live, row["service_id"])
     await wake(conn, state_topic(lease.row_id))
     return True
+
+
+async def finish_removal(conn: Connection, lease: Lease) -> bool:
+    """Delete the product whose service is gone, and its rollouts with it; False when the lease was lost."""
+    await conn.execute(SQL.lock_product_of, lease.row_id)
+    gone = await conn.fetchval(SQL.delete_removed_product, lease.row_id, lease.token)
+    await wake(conn, state_topic(lease.row_id))
+    return gone is not None
+
+
+async def removal_of(conn: Connection, product_id: int) -> RolloutId | None:
+    """The rollout that removes a product, if one is under way."""
+    found: int | None = await conn.fetchval(SQL.removal_under_way, product_id)
+    return None if found is None else RolloutId(found)
+
+
+async def past_deploys(conn: Connection, product_id: int) -> tuple[list[PastDeploy], str]:
+    """What a product has successfully run, oldest first (the newest 500), and the fingerprint of what it asks for
+    now.
+    """
+    rows = await conn.fetch(SQL.past_deploys, product_id)
+    past = [PastDeploy(RolloutId(row["id"]), RolloutReason(row["reason"]), row["fingerprint"]) for row in rows]
+    return past, await conn.fetchval(SQL.wanted_fingerprint, product_id)
+
+
+async def images_of(
+    conn: Connection, product_id: int, images: Sequence[str]
+) -> dict[str, tuple[str | None, str | None]]:
+    """The ``name:tag`` and the commit of each of these exact images that the product was rolled out with."""
+    rows = await conn.fetch(SQL.images_rolled_out, product_id, list(images))
+    return {
+        row["image"]: (
+            f"{row['image_name']}:{row['image_tag']}" if row["image_name"] else None,
+            row["commit_sha"],
+        )
+        for row in rows
+    }
 
 
 async def hand_back(conn: Connection, lease: Lease) -> bool:

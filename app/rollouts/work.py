@@ -7,6 +7,9 @@ is no change; 3. the row says ``converging``; 4. every look at the tasks is reco
 rollout, says what the product is now and queues a notice. When the judgement is bad, the reason is recorded first
 (4a), then what ran before is put back (4b), then the row is settled: a successor that finds a recorded reason goes on
 with 4b. An engine or database that is away is no judgement: the rollout is put off and looked at again.
+
+A removal scales the service to nothing, watches its tasks go, removes the service, and then deletes the product in one
+statement. It has no way back and never fails: whatever stops it puts it off.
 """
 
 from __future__ import annotations
@@ -14,27 +17,28 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 import structlog
 
-from app.engine.image import inspect_image
-from app.engine.service import task_log_tail
 from app.engine.shape import LABEL_ROLLOUT
-from app.errors import AppError, ImageUnreachable, LeaseLost
+from app.errors import AppError, LeaseLost
 from app.notices import store as notices
 from app.notices.model import NoticeEvent
 from app.postgres.pool import transaction
 from app.rollouts import store
+from app.rollouts.evidence import task_error
 from app.rollouts.frozen import open_env
+from app.rollouts.image import exposed_port, refuse_unreachable
 from app.rollouts.judge import Broken, Expected, judge, judge_restored
 from app.rollouts.look import Lookout
 from app.rollouts.model import Rollout, RolloutKind, RolloutState, facts_of, service_target
 
 if TYPE_CHECKING:
     from app.engine.client import Engine
-    from app.engine.shape import ServiceTarget, TaskSnapshot
+    from app.engine.credentials import RegistryAccess
+    from app.engine.shape import ServiceTarget
     from app.postgres.pool import Connection, Pool
     from app.queue.lease import Beat, Lease, Settle
     from app.sealing import Vault
@@ -45,7 +49,6 @@ log = structlog.get_logger(__name__)
 RESTORE: Final = timedelta(seconds=150)
 AGAIN_S: Final = 3.0
 SHOWN_TASKS: Final = 5
-SHOWN_LINES: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +75,10 @@ class RolloutStage:
         lease_s: float,
         monitor_s: float,
         timeout_s: float,
+        registry: RegistryAccess | None = None,
     ) -> None:
         self.concurrency = concurrency
-        self._pool, self._engine, self._vault = pool, engine, vault
+        self._pool, self._engine, self._vault, self._registry = pool, engine, vault, registry
         self._worker, self._lease_s, self._timeout_s = worker, lease_s, timeout_s
         self._monitor = timedelta(seconds=monitor_s)
 
@@ -99,7 +103,9 @@ class RolloutStage:
         """Bring the service to what the rollout wants, or back to what it was, and say how to settle the row."""
         rollout = job.rollout
         log.info("rollout_started", product=rollout.slug, image=rollout.image, reason=str(rollout.reason))
-        swarm = Lookout(self._pool, self._engine, job.lease)
+        swarm = Lookout(self._pool, self._engine, job.lease, self._registry)
+        if rollout.kind is RolloutKind.REMOVE:
+            return await self._remove(job, swarm)
         if rollout.error is None:
             failure = await self._go_forward(job, swarm)
             if failure is None:
@@ -130,9 +136,10 @@ class RolloutStage:
             rollout = await store.read(conn, job.rollout.id)
             if now is None or rollout is None or rollout.deadline_at is None:
                 return
-            if now >= rollout.deadline_at and rollout.error is None:
+            gives_up = rollout.kind is not RolloutKind.REMOVE
+            if gives_up and now >= rollout.deadline_at and rollout.error is None:
                 await store.record_failure(conn, job.lease, sentence, [])
-            if now >= rollout.deadline_at + RESTORE and rollout.error is not None:
+            if gives_up and now >= rollout.deadline_at + RESTORE and rollout.error is not None:
                 await self._settle_failed(conn, job.lease, rollout, kept=False)
                 return
             await store.record_progress(conn, job.lease, sentence, None)
@@ -144,18 +151,7 @@ class RolloutStage:
     async def _go_forward(self, job: ClaimedRollout, swarm: Lookout) -> Broken | None:
         """Apply and watch; None when it converged, else why it never will. Raises what another try may mend."""
         try:
-            if job.rollout.state is not RolloutState.CONVERGING:
-                await self._apply(job, swarm)
-            async with transaction(self._pool) as conn:
-                rollout = await store.read(conn, job.rollout.id)
-            assert rollout is not None
-            assert rollout.deadline_at is not None
-            expected = Expected.of(rollout, monitor=self._monitor, deadline=rollout.deadline_at)
-            return await swarm.watch(
-                rollout.service_name,
-                lambda service, steady, now: judge(service, expected, steady, now),
-                rollout.steady,
-            )
+            return await self._converge(job, swarm)
         except LeaseLost:
             raise
         except AppError as error:
@@ -163,19 +159,44 @@ class RolloutStage:
                 raise
             return Broken(str(error))
 
+    async def _converge(self, job: ClaimedRollout, swarm: Lookout) -> Broken | None:
+        if job.rollout.state is not RolloutState.CONVERGING:
+            await self._apply(job, swarm)
+        async with transaction(self._pool) as conn:
+            rollout = await store.read(conn, job.rollout.id)
+        assert rollout is not None
+        assert rollout.deadline_at is not None
+        expected = Expected.of(rollout, monitor=self._monitor, deadline=rollout.deadline_at)
+        failure = await swarm.watch(
+            rollout.service_name,
+            lambda service, steady, now: judge(service, expected, steady, now),
+            rollout.steady,
+        )
+        if failure is None and rollout.kind is RolloutKind.STOP:
+            await self._give_port_up(rollout, swarm)
+        return failure
+
     async def _apply(self, job: ClaimedRollout, swarm: Lookout) -> None:
         rollout = job.rollout
-        await self._refuse_unreachable_image(rollout)
+        if rollout.kind is RolloutKind.DEPLOY:
+            await refuse_unreachable(self._engine, self._registry, rollout.image)
         service = await swarm.read(rollout.service_name)
         async with transaction(self._pool) as conn:
             await store.note_tasks_before(conn, job.lease, [task.id for task in service.tasks] if service else [])
-        service_id = None
+        service_id = found_port = None
         if service is not None or rollout.kind is RolloutKind.DEPLOY:
-            service_id = await swarm.apply(await self._target(rollout))
+            target = await self._target(rollout)
+            service_id = await swarm.apply(target)
+            found_port = target.container_port if rollout.container_port is None else None
         async with transaction(self._pool) as conn:
-            if not await store.mark_converging(conn, job.lease, service_id):
+            if not await store.mark_converging(conn, job.lease, service_id, found_port):
                 raise swarm.lost()
         log.info("service_applied", product=rollout.slug, service_id=service_id)
+
+    async def _give_port_up(self, rollout: Rollout, swarm: Lookout) -> None:
+        """Leave a stopped product's port to others, as soon as its product asks for another one."""
+        if await swarm.read(rollout.service_name) is not None:
+            await swarm.apply(replace(await self._target(rollout), published=False), replaces=rollout.id)
 
     async def _target(self, rollout: Rollout) -> ServiceTarget:
         container_port = rollout.container_port or await self._exposed_port(rollout)
@@ -184,20 +205,10 @@ class RolloutStage:
 
     async def _exposed_port(self, rollout: Rollout) -> int:
         """The lowest TCP port that the image exposes; the published one when it exposes none."""
-        image = await inspect_image(self._engine, rollout.image)
-        return next(iter(image.exposed_tcp), rollout.port) if image else rollout.port
-
-    async def _refuse_unreachable_image(self, rollout: Rollout) -> None:
-        """An image that only this engine has cannot run on other nodes, and must be here still."""
-        if rollout.kind is RolloutKind.STOP or not rollout.image.startswith("sha256:"):
-            return
-        info = await self._engine.describe()
-        if info.nodes > 1:
-            raise ImageUnreachable(
-                f"the swarm has {info.nodes} nodes and the image is only on this engine; all of them need a registry"
-            )
-        if await inspect_image(self._engine, rollout.image) is None:
-            raise ImageUnreachable(f"the engine has no image {rollout.image} any more; rebuild the image")
+        found = await exposed_port(
+            self._engine, self._registry, rollout.image, pull=rollout.wanted > 0, within_s=self._timeout_s
+        )
+        return found or rollout.port
 
     async def _settle_done(self, job: ClaimedRollout) -> None:
         rollout = job.rollout
@@ -211,31 +222,37 @@ class RolloutStage:
                 live=None if stopped else rollout.id,
             )
             if not held:
-                raise LeaseLost(job.lease.stage, job.lease.row_id)
+                raise job.lease.lost()
             settled = replace(rollout, state=RolloutState.DONE)
             await notices.enqueue(conn, NoticeEvent.ROLLOUT_DONE, rollout.id, facts_of(settled))
         log.info("rollout_done", product=rollout.slug)
 
+    # ------------------------------------------------------------------ away
+
+    async def _remove(self, job: ClaimedRollout, swarm: Lookout) -> Settle:
+        """Stop what runs, and take the service away. Tasks that do not stop in time, say those of a lost node, go when
+        the swarm reaches them; a service that is not ours is left alone.
+        """
+        failure = await self._go_forward(job, swarm)
+        if failure is not None:
+            log.warning("product_not_stopped", product=job.rollout.slug, reason=failure.sentence)
+        await swarm.remove(job.rollout.service_name, job.rollout.slug)
+        return partial(self._settle_removed, job)
+
+    async def _settle_removed(self, job: ClaimedRollout) -> None:
+        async with transaction(self._pool) as conn:
+            if not await store.finish_removal(conn, job.lease):
+                raise job.lease.lost()
+        log.info("product_removed", product=job.rollout.slug)
+
     # ------------------------------------------------------------------ back
 
     async def _record(self, job: ClaimedRollout, failure: Broken) -> None:
-        shown = [await self._task_error(task) for task in failure.tasks[:SHOWN_TASKS]]
+        shown = [await task_error(self._engine, task) for task in failure.tasks[:SHOWN_TASKS]]
         async with transaction(self._pool) as conn:
             if not await store.record_failure(conn, job.lease, failure.sentence, shown):
-                raise LeaseLost(job.lease.stage, job.lease.row_id)
+                raise job.lease.lost()
         log.warning("rollout_broken", product=job.rollout.slug, reason=failure.sentence)
-
-    async def _task_error(self, task: TaskSnapshot) -> dict[str, Any]:
-        output = await task_log_tail(self._engine, task.id, lines=SHOWN_LINES) if task.container_id else ""
-        return {
-            "task": task.id,
-            "slot": task.slot,
-            "node": task.node_id,
-            "state": str(task.state),
-            "error": task.error,
-            "exit_code": task.exit_code,
-            "output": output,
-        }
 
     async def _go_back(self, job: ClaimedRollout, swarm: Lookout) -> bool:
         """Put what ran before back; whether it really runs and stays up."""
@@ -260,7 +277,7 @@ class RolloutStage:
         state = RolloutState.ROLLED_BACK if kept else RolloutState.FAILED
         status = "running" if kept else "failed"
         if not await store.settle(conn, lease, state, status=status, live=rollout.live_rollout_id):
-            raise LeaseLost(lease.stage, lease.row_id)
+            raise lease.lost()
         await notices.enqueue(conn, NoticeEvent.ROLLOUT_FAILED, rollout.id, facts_of(replace(rollout, state=state)))
         log.warning("rollout_failed", product=rollout.slug, state=str(state), reason=rollout.error)
 
@@ -274,7 +291,8 @@ class RolloutStage:
         service = await swarm.read(job.rollout.service_name)
         if good is None:
             if service is not None:
-                await swarm.apply(replace(await self._target(job.rollout), replicas=0), replaces=job.rollout.id)
+                nothing = replace(await self._target(job.rollout), replicas=0, published=False)
+                await swarm.apply(nothing, replaces=job.rollout.id)
             return False
         if service is None or service.labels.get(LABEL_ROLLOUT) != str(good.id):
             await swarm.apply(await self._target(good), replaces=job.rollout.id)

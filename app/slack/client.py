@@ -1,6 +1,7 @@
 """One POST to a Slack-compatible webhook, and what its answer means. Retrying is the notice queue's business.
 
-The URL is the whole credential: it never appears in an error, a log line or a ``repr``.
+The URL is the whole credential: it never appears in an error, a log line or a ``repr``, and is blackened in an answer
+that repeats it.
 """
 
 from __future__ import annotations
@@ -15,16 +16,19 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 import httpx
 
 from app.errors import NoticeNotSent
+from app.log import redact
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
 TIMEOUT_S: Final = 10.0
 MOST_READ: Final = 500
+SHORTEST_PATH: Final = 12  # a shorter one is no secret, and a word such as /hook would blacken what it should not
 LONGEST_PAUSE_S: Final = 3600.0
 DEFAULT_PAUSE_S: Final = 30.0
 # Slack answers with a word such as no_service; anything else may be a page of a proxy and is not repeated.
@@ -41,18 +45,18 @@ class Answer:
 
 
 class SlackClient:
-    """A sender for one webhook URL; safe to share between tasks. ``close`` ends it."""
+    """A sender to any number of webhook URLs; safe to share between tasks. ``close`` ends it."""
 
-    def __init__(self, url: SecretStr, *, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(self, *, timeout_s: float = TIMEOUT_S) -> None:
         logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs the URL of every request at INFO
         logging.getLogger("httpcore").setLevel(logging.WARNING)
-        self._url, self._timeout_s = url, timeout_s
+        self._timeout_s = timeout_s
         self._http = httpx.AsyncClient(timeout=timeout_s, follow_redirects=False, headers={"User-Agent": "tagship"})
 
     async def close(self) -> None:
         await self._http.aclose()
 
-    async def post(self, payload: dict[str, Any]) -> Answer:
+    async def post(self, url: SecretStr, payload: dict[str, Any]) -> Answer:
         """Send one message; returns when the receiver has taken it.
 
         Raises ``NoticeNotSent``: permanent for a refusal that will not change (400, 403, 404, 410, a redirect), passing
@@ -62,7 +66,7 @@ class SlackClient:
         body = json.dumps(payload).encode()  # ASCII, so that even a lone surrogate can be sent
         try:
             async with asyncio.timeout(self._timeout_s):
-                answer, pause_s = await self._exchange(body)
+                answer, pause_s = await self._exchange(url.get_secret_value(), body)
         except (TimeoutError, httpx.TimeoutException):
             raise _not_sent("the receiver of notices did not answer in time") from None
         except (httpx.InvalidURL, httpx.UnsupportedProtocol):
@@ -75,16 +79,22 @@ class SlackClient:
             raise _refusal(answer, pause_s)
         return answer
 
-    async def _exchange(self, body: bytes) -> tuple[Answer, float | None]:
+    async def _exchange(self, url: str, body: bytes) -> tuple[Answer, float | None]:
         headers = {"Content-Type": "application/json; charset=utf-8"}
-        async with self._http.stream("POST", self._url.get_secret_value(), content=body, headers=headers) as response:
+        async with self._http.stream("POST", url, content=body, headers=headers) as response:
             start = b""
             async for chunk in response.aiter_bytes():
                 start += chunk
                 if len(start) >= MOST_READ * 4:  # the most bytes that so many characters take
                     break
-            text = start.decode(errors="replace").replace("\x00", "\ufffd")[:MOST_READ]
+            text = redact(start.decode(errors="replace"), _secrets_of(url)).replace("\x00", "\ufffd")[:MOST_READ]
             return Answer(response.status_code, text), _pause_s(response.headers.get("Retry-After"))
+
+
+def _secrets_of(url: str) -> tuple[str, ...]:
+    """The address, and the part of it that a receiver may repeat without its host."""
+    path = urlsplit(url).path
+    return (url, path) if len(path) >= SHORTEST_PATH else (url,)
 
 
 def _refusal(answer: Answer, pause_s: float | None) -> NoticeNotSent:

@@ -1,14 +1,20 @@
 -- name: insert_token
--- Give out a token; a name that a valid token has is a unique violation.
-insert into tokens (name, role, hash, expires_at) values ($1, $2, $3, $4) returning *;
+-- Give out a token; no row when it would have expired already; a name that a valid token has is a unique violation.
+insert into tokens (name, role, hash, expires_at)
+select $1, $2, $3, $4 where $4::timestamptz is null or $4 > now()
+returning *;
 
 -- name: list_tokens
--- Every token there ever was, newest first.
-select * from tokens order by id desc;
+-- A page of all tokens that there ever were, newest first.
+select * from tokens where $1::bigint is null or id < $1 order by id desc limit $2;
 
 -- name: revoke_token
 -- Take a token back, at once and for good; no row: it was taken back before, or never was.
 update tokens set revoked_at = now() where id = $1 and revoked_at is null returning *;
+
+-- name: token_exists
+-- Whether there ever was a token of that id.
+select exists (select 1 from tokens where id = $1);
 
 -- name: token_of_hash
 -- The token that is presented, if it may still be used.

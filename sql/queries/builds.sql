@@ -1,15 +1,17 @@
 -- name: upsert_image
--- Make sure that the image row exists and lock it, so that one transaction at a time decides what it builds next.
+-- Make sure that the image row exists and lock it, so that one transaction at a time decides what it builds next; one
+-- that is being deleted is wanted again.
 insert into docker_images (name, tag, github_repo, github_ref)
 values ($1, $2, $3, $4)
-on conflict (name, tag) do update set github_repo = excluded.github_repo, github_ref = excluded.github_ref
+on conflict (name, tag) do update set github_repo = excluded.github_repo, github_ref = excluded.github_ref, deleting_at = null
 returning id, latest_build_id;
 
 -- name: insert_image
--- Make the image row; no row when name and tag are taken.
+-- Make the image row, or take over one that is being deleted; no row when name and tag are taken.
 insert into docker_images (name, tag, github_repo, github_ref)
 values ($1, $2, $3, $4)
-on conflict (name, tag) do nothing
+on conflict (name, tag) do update set github_repo = excluded.github_repo, github_ref = excluded.github_ref, deleting_at = null
+ where docker_images.deleting_at is not null
 returning id;
 
 -- name: image_id_by_name
@@ -18,17 +20,22 @@ select id from docker_images where name = $1 and tag = $2;
 
 -- name: lock_image
 -- Lock one image row, so that one transaction at a time decides what it builds next.
-select id, latest_build_id from docker_images where id = $1 for no key update;
+select id, latest_build_id from docker_images where id = $1 and deleting_at is null for no key update;
 
 -- name: read_build
 -- One build.
 select * from builds where id = $1;
 
 -- name: insert_build
--- Queue one attempt to make an image.
-insert into builds (image_id, repository_id, delivery_id, cause, commit_sha, recipe)
-values ($1, $2, $3, $4, $5, $6)
-returning id;
+-- Queue one attempt to make an image, and what GitHub shall be told of it.
+with made as (
+  insert into builds (image_id, repository_id, delivery_id, cause, commit_sha, recipe)
+  values ($1, $2, $3, $4, $5, $6)
+  returning id
+), reported as (
+  insert into reports (build_id) select id from made where exists (select from reporting where enabled)
+)
+select id from made;
 
 -- name: set_latest_build
 -- From now on the image's build status is that of this build.
@@ -135,9 +142,10 @@ select id, lease_token, attempt from builds where state = 'building' and lease_u
 select * from image_overview where id = $1;
 
 -- name: list_images
--- A page of images, newest first, behind one id; with name and state as filters.
+-- A page of images, newest first, behind one id; with name, tag, repository and state as filters.
 select * from image_overview
  where ($1::text is null or name = $1) and ($2::build_state is null or build_status = $2) and ($3::bigint is null or id < $3)
+   and ($5::text is null or tag = $5) and ($6::text is null or lower(github_repo) = lower($6))
  order by id desc limit $4;
 
 -- name: builds_of_image
@@ -151,3 +159,11 @@ select b.id, b.state, b.commit_sha, b.error, b.attempt, b.image_ref, b.digest, b
        extract(epoch from b.finished_at - b.started_at)::float8 as seconds,
        i.name, i.tag, i.github_repo
   from builds b join docker_images i on i.id = b.image_id where b.id = $1;
+
+-- name: hold_build
+-- What a build made may be run by whoever holds this until the transaction ends; no row: it was removed, or never made any.
+select id from builds where id = $1 and state = 'success' and removed_at is null for share;
+
+-- name: made_by
+-- Which image and exact reference the builds with these ids have on record.
+select id, image_id, exact_ref, digest from builds where id = any($1::bigint[]) and state = 'success';

@@ -1,27 +1,35 @@
 -- name: supersede_rollouts
--- pending | applying | converging -> superseded: newer rollouts of these products take over.
+-- pending | applying | converging -> superseded: newer rollouts of these products take over; never from a removal.
 update rollouts set state = 'superseded', finished_at = now(), lease_token = null, lease_until = null
- where product_id = any($1::bigint[]) and state in ('pending', 'applying', 'converging')
+ where product_id = any($1::bigint[]) and state in ('pending', 'applying', 'converging') and kind <> 'remove'
 returning id;
 
 -- name: enqueue_rollouts
 -- Queue one rollout for each of these products with everything it needs, frozen; $4 is the image of those without a pin.
-insert into rollouts (product_id, kind, reason, image_id, build_id, image, env_sealed, port, container_port, publish_mode,
-                      replicas, healthcheck)
-select p.id, $2, $3, p.image_id, i.live_build_id,
-       case $2::rollout_kind when 'stop' then coalesce(live.image, b.exact_ref, $4) else coalesce(b.exact_ref, $4) end,
+-- And what GitHub shall be told of those that deploy what we built.
+with made as (
+insert into rollouts (product_id, kind, reason, image_id, image_name, image_tag, build_id, image, env_sealed, port,
+                      container_port, publish_mode, replicas, healthcheck)
+select p.id, $2, $3, p.image_id, i.name, i.tag, b.id,
+       case $2::rollout_kind when 'deploy' then coalesce(b.exact_ref, $4) else coalesce(live.image, b.exact_ref, $4) end,
        p.env_sealed, p.port, p.container_port, p.publish_mode, p.replicas, p.healthcheck
   from products p
   left join docker_images i on i.id = p.image_id
-  left join builds b on b.id = i.live_build_id
+  left join builds b on b.id = coalesce(p.held_build_id, i.live_build_id)
   left join rollouts live on live.id = p.live_rollout_id
  where p.id = any($1::bigint[])
  order by p.id
-returning id;
+returning id, kind, build_id
+), reported as (
+insert into reports (rollout_id)
+select id from made
+ where kind = 'deploy' and build_id is not null and exists (select from reporting where enabled)
+)
+select id from made order by id;
 
 -- name: products_deploying
--- These products have a rollout under way, to run ($2) or to stop.
-update products set status = 'deploying', wanted = $2, updated_at = now() where id = any($1::bigint[]);
+-- These products have a rollout under way, to run ($2) or not to.
+update products set status = $3, wanted = $2, updated_at = now() where id = any($1::bigint[]);
 
 -- name: claim_rollout
 -- Take the oldest rollout that waits or whose worker was lost, under a new lease. Its deadline counts from the first claim;
@@ -60,7 +68,7 @@ update rollouts set tasks_before = $3 where id = $1 and lease_token = $2 and tas
 
 -- name: mark_converging
 -- applying -> converging: the swarm has the spec.
-update rollouts set state = 'converging', applied_at = coalesce(applied_at, now()), service_id = $3
+update rollouts set state = 'converging', applied_at = coalesce(applied_at, now()), service_id = $3, exposed_port = $4
  where id = $1 and lease_token = $2 and state in ('applying', 'converging') returning id;
 
 -- name: record_progress
@@ -83,6 +91,37 @@ update rollouts set state = $3, finished_at = now(), lease_token = null, lease_u
 -- name: settle_product
 -- Say what the product is now that its rollout is final.
 update products set status = $2, live_rollout_id = $3, service_id = coalesce($4, service_id), updated_at = now() where id = $1;
+
+-- name: delete_removed_product
+-- The product whose service a removal took away goes, with its rollouts, if the lease still holds.
+delete from products
+ where id = (select product_id from rollouts where id = $1 and lease_token = $2 and kind = 'remove') returning id;
+
+-- name: removal_under_way
+-- The rollout that removes this product.
+select id from rollouts where product_id = $1 and kind = 'remove' and state in ('pending', 'applying', 'converging');
+
+-- name: past_deploys
+-- What a product has successfully run, oldest first; equal fingerprints mean equal services.
+select id, reason, fingerprint from (
+  select id, reason, md5(row(image, env_sealed, port, container_port, publish_mode, replicas, healthcheck)::text) as fingerprint
+    from rollouts where product_id = $1 and kind = 'deploy' and state = 'done' order by id desc limit 500) newest
+ order by id;
+
+-- name: wanted_fingerprint
+-- The fingerprint of what a product asks for now; one without a pin asks for what it runs.
+select md5(row(coalesce(b.exact_ref, live.image), p.env_sealed, p.port, p.container_port, p.publish_mode, p.replicas,
+               p.healthcheck)::text)
+  from products p
+  left join docker_images i on i.id = p.image_id
+  left join builds b on b.id = coalesce(p.held_build_id, i.live_build_id)
+  left join rollouts live on live.id = p.live_rollout_id
+ where p.id = $1;
+
+-- name: images_rolled_out
+-- Which pin and commit some exact images of a product's rollouts were; the newest rollout speaks for each.
+select distinct on (image) image, image_name, image_tag, commit_sha
+  from rollout_overview where product_id = $1 and image = any($2::text[]) order by image, id desc;
 
 -- name: hand_back_rollout
 -- The worker stops: another goes on from where this one was.

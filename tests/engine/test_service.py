@@ -177,6 +177,41 @@ async def test_our_service_is_removed(engine: Engine, target: ServiceTarget) -> 
     assert await read_service(engine, target.name) is None
 
 
+async def test_a_service_that_gave_its_port_up_keeps_it_from_nobody(
+    engine: Engine, yard: Yard, target: ServiceTarget
+) -> None:
+    published = replace(target, publish_mode=PublishMode.INGRESS)
+    other = replace(published, name=yard.service_name("other"))
+    await apply_service(engine, published, still_ours=_always)
+    with pytest.raises(EngineRefused, match="already in use"):
+        await apply_service(engine, other, still_ours=_always)
+    stopped = _rollout(replace(published, replicas=0, published=False), 2)
+    await apply_service(engine, stopped, still_ours=_always)
+    await apply_service(engine, other, still_ours=_always)
+    with pytest.raises(EngineRefused, match="already in use"):
+        await apply_service(engine, _rollout(published, 3), still_ours=_always)
+    await remove_service(engine, other.name)
+    await apply_service(engine, _rollout(published, 3), still_ours=_always)
+    await _snapshot_when(engine, target.name, _runs(_rollout(published, 3)))
+
+
+async def test_the_tasks_of_a_service_that_stops_are_seen_until_they_are_gone(
+    engine: Engine, yard: Yard, target: ServiceTarget
+) -> None:
+    slow = await yard.build(
+        Builder.CLASSIC, """CMD ["sh", "-c", "trap 'sleep 1; exit' TERM; while sleep 0.1; do :; done"]"""
+    )
+    target = replace(target, image=slow.image_id)
+    await apply_service(engine, target, still_ours=_always)
+    await _snapshot_when(engine, target.name, _runs(target))
+    elsewhere = _rollout(replace(target, replicas=0, port=target.port + 1), 2)
+    await apply_service(engine, elsewhere, still_ours=_always)
+    seen = await read_service(engine, target.name)
+    assert seen is not None
+    assert [task.state for task in seen.tasks] == [TaskState.RUNNING]
+    await _snapshot_when(engine, target.name, lambda service: not service.tasks)
+
+
 async def test_older_rollout_does_not_undo_a_newer_one(engine: Engine, target: ServiceTarget) -> None:
     await apply_service(engine, _rollout(target, 10), still_ours=_always)
     with pytest.raises(RolloutOvertaken):

@@ -7,7 +7,7 @@ from __future__ import annotations
 import base64
 from contextlib import asynccontextmanager
 from itertools import count
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -20,6 +20,7 @@ from tests.fakes.git_http import ask_for_password, password_of, serve_git
 from tests.fakes.git_repos import GitRepository, git
 from tests.fakes.github_hooks import Attempt, Hooks, Sent
 from tests.fakes.github_payloads import events_of_push, ping_payload
+from tests.fakes.github_reports import Revalidating
 from tests.fakes.github_rest import RestApi
 from tests.fakes.github_state import Refusal, Seen, State
 from tests.fakes.serving import serve
@@ -85,6 +86,14 @@ class LocalGitHub:
     @property
     def deliveries(self) -> list[Sent]:
         return self.hooks.deliveries
+
+    def statuses_of(self, sha: str, context: str) -> list[str]:
+        """The states that a commit was given in one context, in order."""
+        return [one["state"] for one in self.state.statuses if (one["sha"], one["context"]) == (sha, context)]
+
+    def deployments_to(self, environment: str) -> list[dict[str, Any]]:
+        """The deployments to an environment, oldest first; ``statuses`` of each are in order."""
+        return [one for one in self.state.deployments if one["environment"] == environment]
 
     def asked(self, host: str = "api") -> list[Seen]:
         """The requests that arrived at ``api`` or ``codeload``, in order."""
@@ -162,6 +171,19 @@ class LocalGitHub:
         headers = {"Retry-After": str(retry_after_s), "X-RateLimit-Remaining": "0"}
         self.fail_next(path, 403, times=times, headers=headers, body=b'{"message": "API rate limit exceeded"}')
 
+    def deny(
+        self,
+        repo: str,
+        what: str,
+        status: int = 403,
+        message: str = "Resource not accessible by personal access token",
+    ) -> None:
+        """From now on nobody may write ``statuses`` or ``deployments`` of a repository."""
+        self.state.denied[repo.lower(), what] = (status, message)
+
+    def allow(self, repo: str, what: str) -> None:
+        self.state.denied.pop((repo.lower(), what), None)
+
     def hang_next(self, path: str, *, times: int = 1) -> None:
         """Leave the next requests without an answer until the server stops."""
         self.state.faults.add(Fault(path, Kind.HANG, times))
@@ -192,7 +214,7 @@ class LocalGitHub:
             ],
             exception_handlers={Refusal: _refuse},
         )
-        return _Noting(FaultyApp(app, self.state.faults), self.state)
+        return _Noting(FaultyApp(Revalidating(app, self.state), self.state.faults), self.state)
 
     async def _git(self, request: Request) -> Response:
         repository = self.state.repository("{owner}/{name}".format(**request.path_params))

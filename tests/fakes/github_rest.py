@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from tests.fakes.github_payloads import repository_json
+from tests.fakes.github_reports import ReportsApi
 from tests.fakes.github_state import INSTALLATION, RATE_LIMIT, Refusal, State
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from tests.fakes.git_repos import GitRepository
 
 TAGS: Final = "refs/tags/"
-STATES: Final = {"error", "failure", "pending", "success"}
 
 
 class RestApi:
@@ -43,7 +43,7 @@ class RestApi:
             Route(f"{repo}/git/tags/{{sha}}", self.tag_object),
             Route(f"{repo}/commits/{{ref:path}}", self.commit),
             Route(f"{repo}/tarball/{{ref:path}}", self.tarball),
-            Route(f"{repo}/statuses/{{sha}}", self.status, methods=["POST"]),
+            *ReportsApi(self._state).routes(repo),
         ]
 
     async def rate_limit(self, request: Request) -> Response:
@@ -119,16 +119,6 @@ class RestApi:
         sha = await _resolve(repository, request, missing=404)
         place = f"{self._state.codeload_url}/{repository.full_name}/legacy.tar.gz/{sha}"
         return RedirectResponse(f"{place}?token={self._state.new_archive_token()}", 302)
-
-    async def status(self, request: Request) -> Response:
-        repository, sha = self._state.visible(request), request.path_params["sha"]
-        given = await request.json()
-        if await repository.peel(sha) != sha:
-            raise Refusal(422, f"No commit found for SHA: {sha}")
-        if given.get("state") not in STATES or len(given.get("description") or "") > 140:
-            raise Refusal(422, "Validation Failed")
-        self._state.statuses.append({"repo": repository.full_name, "sha": sha, **given})
-        return JSONResponse({"id": len(self._state.statuses), **given}, 201)
 
     async def graphql(self, request: Request) -> Response:
         """Only the query for a repository's tags with their commits, a page at a time."""

@@ -43,7 +43,11 @@ class Seen:
 
 @dataclass(slots=True)
 class State:
-    """One GitHub. ``token`` None lets everybody in everywhere; ``app`` is an App's id and its public key (PEM)."""
+    """One GitHub. ``token`` None lets everybody in everywhere; ``app`` is an App's id and its public key (PEM).
+
+    ``denied`` is what a repository refuses to write (``statuses``, ``deployments``) and how; ``unchanged`` are the
+    paths that were answered by a 304.
+    """
 
     root: Path
     token: str | None = None
@@ -53,6 +57,9 @@ class State:
     repositories: dict[str, GitRepository] = field(default_factory=dict)
     seen: list[Seen] = field(default_factory=list)
     statuses: list[dict[str, Any]] = field(default_factory=list)
+    deployments: list[dict[str, Any]] = field(default_factory=list)
+    denied: dict[tuple[str, str], tuple[int, str]] = field(default_factory=dict)
+    unchanged: list[str] = field(default_factory=list)
     faults: Faults = field(default_factory=Faults)
     archive_tokens: set[str] = field(default_factory=set)
     installation_tokens: set[str] = field(default_factory=set)
@@ -62,6 +69,8 @@ class State:
         self.root = root
         for known in (self.repositories, self.seen, self.statuses, self.archive_tokens, self.installation_tokens):
             known.clear()
+        for kept in (self.deployments, self.denied, self.unchanged):
+            kept.clear()
         self.faults.pending.clear()
         self.load()
 

@@ -8,6 +8,7 @@ import io
 import logging
 import shutil
 import tarfile
+import time
 import traceback
 from typing import TYPE_CHECKING, Final
 
@@ -198,6 +199,13 @@ async def test_an_archive_that_stands_still_is_given_up(github: LocalGitHub) -> 
     await client.close()
 
 
+async def test_a_commit_is_there_or_not(github: LocalGitHub, client: GitHubClient) -> None:
+    commit = await github.tag(REPO, "v1.0.0")
+    assert await client.has_commit(REPO, commit)
+    assert not await client.has_commit(REPO, "b" * 40)
+    assert not await client.has_commit("acme/none", commit)
+
+
 async def test_an_unknown_commit_is_not_found(client: GitHubClient) -> None:
     with pytest.raises(GitHubNotFound, match="source of acme/bre-payments at 1234567"):
         await read(client, "1234567")
@@ -220,7 +228,10 @@ async def test_leaving_an_archive_half_read_frees_the_connection(github: LocalGi
         (500, {}, GitHubUnavailable),
         (502, {}, GitHubUnavailable),
         (429, {}, GitHubRateLimited),
-        (403, {"Retry-After": "Wed, 21 Oct 2099 07:28:00 GMT"}, GitHubUnavailable),
+        (403, {"Retry-After": "Wed, 21 Oct 2099 07:28:00 GMT"}, GitHubRateLimited),
+        (429, {"Retry-After": "soon"}, GitHubRateLimited),
+        (403, {"X-RateLimit-Remaining": "0"}, GitHubRateLimited),
+        (403, {"X-RateLimit-Remaining": "17"}, GitHubRefused),
         (401, {}, GitHubRefused),
         (403, {}, GitHubRefused),
         (422, {}, GitHubRefused),
@@ -278,11 +289,42 @@ async def test_a_rate_limit_says_how_long_it_lasts(github: LocalGitHub, client: 
 
 
 async def test_a_used_up_hour_is_a_rate_limit_until_it_is_over(github: LocalGitHub, client: GitHubClient) -> None:
-    headers = {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "4000000000"}
+    headers = {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": str(int(time.time()) + 1800)}
     github.fail_next("/repos", 403, headers=headers, body=b'{"message": "API rate limit exceeded"}')
     with pytest.raises(GitHubRateLimited) as limited:
         await client.repository(REPO)
-    assert limited.value.retry_after_s > 3600
+    assert 1700 < limited.value.retry_after_s <= 1800
+
+
+SECONDARY: Final = b'{"message": "You have exceeded a secondary rate limit. Please wait a few minutes."}'
+GRAPH_LIMITED: Final = b'{"errors": [{"type": "RATE_LIMITED", "message": "API rate limit exceeded for user ID 1"}]}'
+GRAPH_SECONDARY: Final = b'{"errors": [{"message": "You have exceeded a secondary rate limit"}], "data": null}'
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "body", "wait_s"),
+    [
+        (403, {}, SECONDARY, 60),
+        (403, {"Retry-After": "7"}, SECONDARY, 7),
+        (429, {"Retry-After": "7"}, b"", 7),
+        (429, {"Retry-After": "0"}, b"", 1),
+        (429, {"Retry-After": "86400"}, b"", 3600),
+        (403, {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "4000000000"}, b"", 3600),
+        (403, {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "1"}, b"", 1),
+        (200, {}, GRAPH_LIMITED, 60),
+        (200, {"Retry-After": "30"}, GRAPH_LIMITED, 30),
+        (200, {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "4000000000"}, GRAPH_LIMITED, 3600),
+        (200, {"Retry-After": "30"}, GRAPH_SECONDARY, 30),
+        (200, {}, GRAPH_SECONDARY, 60),
+    ],
+)
+async def test_every_form_of_a_rate_limit_says_how_long_to_wait(
+    github: LocalGitHub, client: GitHubClient, status: int, headers: dict[str, str], body: bytes, wait_s: int
+) -> None:
+    github.fail_next("/graphql", status, headers={"Content-Type": "application/json"} | headers, body=body)
+    with pytest.raises(GitHubRateLimited) as limited:
+        await client.list_tags(REPO)
+    assert round(limited.value.retry_after_s) == wait_s
 
 
 async def test_a_server_that_does_not_answer_is_given_up(github: LocalGitHub) -> None:
@@ -320,6 +362,54 @@ async def _opened(github: LocalGitHub) -> GitHubClient:
     client = GitHubClient.open(api_url=github.url, token=SecretStr(TOKEN))
     await client.repository(REPO)
     return client
+
+
+# ---------------------------------------------------------------- asking again
+
+
+async def test_what_did_not_change_is_not_sent_twice(github: LocalGitHub, client: GitHubClient) -> None:
+    commit = await github.tag(REPO, "v1.0.0", annotated=True)
+    for _ in range(3):
+        assert (await client.resolve_commit(REPO, "v1.0.0")).sha == commit
+    ref = f"/repos/{REPO}/git/ref/tags/v1.0.0"
+    asked = [seen.path for seen in github.asked()]
+    assert asked.count(ref) == 3, "GitHub is asked every time"
+    assert github.state.unchanged.count(ref) == 2
+    assert len(github.state.unchanged) == 4, "the tag object did not change either"
+
+
+async def test_a_tag_that_moved_is_seen_at_once(github: LocalGitHub, client: GitHubClient) -> None:
+    await github.tag(REPO, "v1.0.0")
+    await client.resolve_commit(REPO, "v1.0.0")
+    await github.commit(REPO, {"later": "x"})
+    moved = await github.tag(REPO, "v1.0.0", force=True)
+    assert (await client.resolve_commit(REPO, "v1.0.0")).sha == moved
+    assert github.state.unchanged == []
+
+
+async def test_who_lost_the_right_to_see_is_told_nothing_from_memory(github: LocalGitHub) -> None:
+    github.state.repositories[REPO].private = False
+    client = GitHubClient.open(api_url=github.url)
+    await github.tag(REPO, "v1.0.0")
+    await client.resolve_commit(REPO, "v1.0.0")
+    github.state.repositories[REPO].private = True
+    with pytest.raises(GitHubNotFound):
+        await client.resolve_commit(REPO, "v1.0.0")
+    await client.close()
+
+
+async def test_an_archive_is_never_kept(github: LocalGitHub, client: GitHubClient) -> None:
+    commit = await github.tag(REPO, "v1.0.0")
+    await read(client, commit)
+    await read(client, commit)
+    assert len(github.asked("codeload")) == 2
+    assert len(client._connection._remembered) == 0
+
+
+async def test_an_unasked_for_304_is_no_answer(github: LocalGitHub, client: GitHubClient) -> None:
+    github.fail_next("/repos", 304)
+    with pytest.raises(GitHubUnavailable):
+        await client.repository(REPO)
 
 
 # ---------------------------------------------------------------- credentials

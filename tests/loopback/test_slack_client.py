@@ -27,7 +27,7 @@ async def slack() -> AsyncIterator[LocalSlack]:
 
 @pytest.fixture
 async def client(slack: LocalSlack) -> AsyncIterator[SlackClient]:
-    client = SlackClient(SecretStr(slack.url))
+    client = SlackClient()
     yield client
     await client.close()
 
@@ -38,7 +38,7 @@ def section(text: str) -> dict[str, Any]:
 
 async def test_a_message_arrives_as_it_was_written(slack: LocalSlack, client: SlackClient) -> None:
     payload = {"text": "built ✅ bre-payments \x00 \ud800", "blocks": [section("*built*")]}
-    assert await client.post(payload) == Answer(200, "ok")
+    assert await client.post(SecretStr(slack.url), payload) == Answer(200, "ok")
     message = await slack.next_message()
     assert message.payload == payload
     assert message.shown() == "*built*"
@@ -64,7 +64,7 @@ async def test_a_refusal_says_whether_trying_again_can_help(
 ) -> None:
     slack.fail_next(status, body)
     with pytest.raises(NoticeNotSent) as refused:
-        await client.post({"text": "hello"})
+        await client.post(SecretStr(slack.url), {"text": "hello"})
     assert (refused.value.permanent, refused.value.status) == (permanent, status)
     assert body in str(refused.value)
     assert slack.messages == []
@@ -73,7 +73,7 @@ async def test_a_refusal_says_whether_trying_again_can_help(
 async def test_a_rate_limit_says_how_long_to_wait(slack: LocalSlack, client: SlackClient) -> None:
     slack.fail_next(429, retry_after_s=7)
     with pytest.raises(NoticeNotSent) as refused:
-        await client.post({"text": "hello"})
+        await client.post(SecretStr(slack.url), {"text": "hello"})
     assert refused.value.retry_after_s == 7
 
 
@@ -93,7 +93,7 @@ async def test_a_wish_to_wait_is_kept_within_reason(
 ) -> None:
     slack.fail_next(429, headers={"Retry-After": header})
     with pytest.raises(NoticeNotSent) as refused:
-        await client.post({"text": "hello"})
+        await client.post(SecretStr(slack.url), {"text": "hello"})
     assert refused.value.retry_after_s is not None
     assert at_least <= refused.value.retry_after_s <= at_most
 
@@ -101,33 +101,33 @@ async def test_a_wish_to_wait_is_kept_within_reason(
 async def test_a_redirect_is_not_followed(slack: LocalSlack, client: SlackClient) -> None:
     slack.fail_next(307, headers={"Location": slack.url})
     with pytest.raises(NoticeNotSent) as refused:
-        await client.post({"text": "hello"})
+        await client.post(SecretStr(slack.url), {"text": "hello"})
     assert refused.value.permanent
     assert slack.messages == []
 
 
 async def test_silence_can_be_tried_again(slack: LocalSlack) -> None:
-    client = SlackClient(SecretStr(slack.url), timeout_s=0.1)
+    client = SlackClient(timeout_s=0.1)
     slack.hang_next()
     with pytest.raises(NoticeNotSent, match="in time") as refused:
-        await client.post({"text": "hello"})
+        await client.post(SecretStr(slack.url), {"text": "hello"})
     assert (refused.value.permanent, refused.value.status) == (False, None)
     await client.close()
 
 
 async def test_a_receiver_that_is_not_there_can_be_tried_again(unused_tcp_port: int) -> None:
-    client = SlackClient(SecretStr(f"http://127.0.0.1:{unused_tcp_port}/services/T0/B0/secret"))
+    client, address = SlackClient(), SecretStr(f"http://127.0.0.1:{unused_tcp_port}/services/T0/B0/secret")
     with pytest.raises(NoticeNotSent, match="cannot be reached") as refused:
-        await client.post({"text": "hello"})
+        await client.post(address, {"text": "hello"})
     assert not refused.value.permanent
     await client.close()
 
 
 @pytest.mark.parametrize("url", ["http://", "ftp://secret/x", "http://secret:port/x", "http://a\x00secret"])
 async def test_an_address_that_is_none_stays_wrong(url: str) -> None:
-    client = SlackClient(SecretStr(url))
+    client, address = SlackClient(), SecretStr(url)
     with pytest.raises(NoticeNotSent) as refused:
-        await client.post({"text": "hello"})
+        await client.post(address, {"text": "hello"})
     assert refused.value.permanent
     assert "secret" not in str(refused.value)
     await client.close()
@@ -135,26 +135,33 @@ async def test_an_address_that_is_none_stays_wrong(url: str) -> None:
 
 async def test_only_the_beginning_of_a_long_answer_is_kept(slack: LocalSlack, client: SlackClient) -> None:
     slack.fail_next(200, "é\x00" * 1_000_000)
-    answer = await client.post({"text": "hello"})
+    answer = await client.post(SecretStr(slack.url), {"text": "hello"})
     assert answer.body == "é\ufffd" * 250
+
+
+async def test_an_answer_that_repeats_the_address_is_kept_without_it(slack: LocalSlack, client: SlackClient) -> None:
+    path = slack.url.partition("/services")[1] + slack.url.partition("/services")[2]
+    slack.fail_next(200, f"took POST {path} of {slack.url}")
+    answer = await client.post(SecretStr(slack.url), {"text": "hello"})
+    assert answer.body == "took POST ******** of ********"
 
 
 async def test_the_page_of_a_proxy_is_not_repeated(slack: LocalSlack, client: SlackClient) -> None:
     slack.fail_next(502, "<html>10.0.0.1 is down</html>")
     with pytest.raises(NoticeNotSent) as refused:
-        await client.post({"text": "hello"})
+        await client.post(SecretStr(slack.url), {"text": "hello"})
     assert "10.0.0.1" not in str(refused.value)
 
 
 async def test_the_url_is_never_told(slack: LocalSlack, caplog: pytest.LogCaptureFixture) -> None:
-    client = SlackClient(SecretStr(slack.url))
+    client = SlackClient()
     told = repr(vars(client))
     with caplog.at_level(logging.DEBUG):
-        await client.post({"text": "hello"})
+        await client.post(SecretStr(slack.url), {"text": "hello"})
         for status in (404, 301, 500):
             slack.fail_next(status, headers={"Location": slack.url})
             with pytest.raises(NoticeNotSent) as refused:
-                await client.post({"text": "hello"})
+                await client.post(SecretStr(slack.url), {"text": "hello"})
             told += "".join(traceback.format_exception(refused.value))
     told += "".join(record.getMessage() for record in caplog.records if not record.name.startswith("uvicorn"))
     assert "XXXX" in slack.url
@@ -186,7 +193,7 @@ async def test_the_receiver_refuses_what_slack_refuses(
     slack: LocalSlack, client: SlackClient, payload: dict[str, Any], word: str
 ) -> None:
     with pytest.raises(NoticeNotSent, match=word):
-        await client.post(payload)
+        await client.post(SecretStr(slack.url), payload)
 
 
 async def test_the_receiver_takes_what_slack_takes(slack: LocalSlack, client: SlackClient) -> None:
@@ -198,15 +205,15 @@ async def test_the_receiver_takes_what_slack_takes(slack: LocalSlack, client: Sl
         {"type": "context", "elements": [field] * 10},
         {"type": "divider"},
     ]
-    await client.post({"text": "fallback", "blocks": blocks})
-    await client.post({"text": "x" * 50_000})
+    await client.post(SecretStr(slack.url), {"text": "fallback", "blocks": blocks})
+    await client.post(SecretStr(slack.url), {"text": "x" * 50_000})
     assert [len(message.text) for message in slack.messages] == [len("fallback"), 40_000]
 
 
 async def test_another_address_is_no_service(slack: LocalSlack) -> None:
-    client = SlackClient(SecretStr(slack.url + "Y"))
+    client, address = SlackClient(), SecretStr(slack.url + "Y")
     with pytest.raises(NoticeNotSent, match="no_service"):
-        await client.post({"text": "hello"})
+        await client.post(address, {"text": "hello"})
     await client.close()
 
 

@@ -18,9 +18,12 @@ CASES = [
     ("builds", "expired_builds", [], "builds_one_building_per_image"),
     ("builds", "read_log", ["5", "3", "500"], "build_log_pkey"),
     ("builds", "builds_of_image", ["5"], "builds_by_image"),
+    ("retention", "to_purge", ["null", "0", "100"], "builds_to_purge"),
+    ("retention", "images_to_delete", [], "images_to_delete"),
     ("rollouts", "claim_rollout", [TOKEN, "30", "'w'", "60", "60"], "rollouts_to_claim"),
     ("rollouts", "rollouts_of_product", ["5", "null", "50"], "rollouts_by_product"),
-    ("notices", "claim_notice", [TOKEN, "30", "'w'", "'slack'"], "notices_to_claim"),
+    ("notices", "claim_notice", [TOKEN, "30", "'w'", "'slack'", "true"], "notices_to_claim"),
+    ("notices", "fail_stranded_notices", ["'a'", "'b'", "'6 hours'"], "notices_to_claim"),
 ]
 
 FILL = """

@@ -12,7 +12,7 @@ from tests.postgres import execute
 if TYPE_CHECKING:
     from pathlib import Path
 
-PARTS = ["database", "engine", "swarm", "github", "webhook", "registry", "disk"]
+PARTS = ["database", "engine", "swarm", "github", "reports", "webhook", "registry", "disk"]
 
 
 async def findings(folder: Path, database: str) -> dict[str, Finding]:

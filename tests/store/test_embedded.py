@@ -35,7 +35,7 @@ from app.postgres.embedded import EmbeddedPostgres
 
 async def main():
     postgres = await EmbeddedPostgres.start(Path(sys.argv[1]), durable=False)
-    print("owner" if postgres.owned else "guest", flush=True)
+    print("owner" if postgres._server else "guest", flush=True)
     await asyncio.to_thread(sys.stdin.read)
     await postgres.stop()
 
@@ -96,6 +96,11 @@ async def ask(postgres: EmbeddedPostgres, query: str) -> Any:
                 await asyncio.sleep(0.02)
 
 
+def owned(postgres: EmbeddedPostgres) -> bool:
+    """Whether this process started the server, and so stops it."""
+    return postgres._server is not None
+
+
 async def gone(pid: int) -> bool:
     async with asyncio.timeout(IN_TIME):
         while Path(f"/proc/{pid}").exists() and "Z (zombie)" not in Path(f"/proc/{pid}/status").read_text():
@@ -105,7 +110,7 @@ async def gone(pid: int) -> bool:
 
 async def test_data_outlive_stop_and_start(folder: Path) -> None:
     async with running(folder) as postgres:
-        assert postgres.owned
+        assert owned(postgres)
         await ask(postgres, "create table kept as select 42 as value")
         pid = server_pid(folder)
     assert not Path(f"/proc/{pid}").exists()
@@ -130,7 +135,7 @@ async def test_killed_server_comes_back_by_itself_with_every_row(folder: Path) -
         await gone(before)
         assert await ask(postgres, "select count(*) from kept") == 1000
         assert server_pid(folder) != before
-        assert postgres.owned
+        assert owned(postgres)
 
 
 async def test_server_goes_down_with_a_killed_service_and_starts_again(folder: Path) -> None:
@@ -140,7 +145,7 @@ async def test_server_goes_down_with_a_killed_service_and_starts_again(folder: P
         process.kill()
         assert await gone(pid)
     async with running(folder) as postgres:
-        assert postgres.owned
+        assert owned(postgres)
         assert await ask(postgres, "select 1") == 1
 
 
@@ -165,21 +170,21 @@ async def test_guest_takes_over_when_the_owner_goes(folder: Path) -> None:
     async with service(folder) as (process, role):
         assert role == "owner"
         async with running(folder) as guest:
-            assert not guest.owned
+            assert not owned(guest)
             before = server_pid(folder)
             assert process.stdin
             process.stdin.close()
             assert await process.wait() == 0
             await gone(before)
             assert await ask(guest, "select 1") == 1
-            assert guest.owned
+            assert owned(guest)
 
 
 async def test_of_processes_that_start_together_one_makes_the_data(folder: Path) -> None:
     started = await asyncio.gather(*(EmbeddedPostgres.start(folder, durable=False) for _ in range(4)))
-    assert sorted(postgres.owned for postgres in started) == [False, False, False, True]
+    assert sorted(owned(postgres) for postgres in started) == [False, False, False, True]
     assert [await ask(postgres, "select 1") for postgres in started] == [1, 1, 1, 1]
-    for postgres in sorted(started, key=lambda postgres: postgres.owned):
+    for postgres in sorted(started, key=owned):
         await postgres.stop()
 
 
@@ -193,7 +198,7 @@ async def test_process_number_that_is_a_strangers_now_stops_nothing(folder: Path
         (folder / "data" / "postmaster.pid").write_text("\n".join(lines) + "\n")
         (folder / ".s.PGSQL.5432.lock").write_text("\n".join(lines[:5]) + "\n")
         async with running(folder) as postgres:
-            assert postgres.owned
+            assert owned(postgres)
             assert await ask(postgres, "select 1") == 1
         assert stranger.poll() is None
     finally:
@@ -213,7 +218,7 @@ async def test_server_started_by_hand_is_shared_and_left_alone(folder: Path) -> 
             while not (folder / "data" / "postmaster.pid").exists():
                 await asyncio.sleep(0.02)
         async with running(folder) as postgres:
-            assert not postgres.owned
+            assert not owned(postgres)
             assert await ask(postgres, "select 1") == 1
         assert by_hand.poll() is None
     finally:

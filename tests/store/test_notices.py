@@ -17,7 +17,8 @@ from app.postgres.pool import transaction
 from app.queue.lease import Beat
 from app.queue.loop import Loop
 from app.slack.client import SlackClient
-from tests.factories import expire
+from tests.api_client import api_services, asking
+from tests.factories import VAULT, expire
 from tests.fakes.slack import LocalSlack
 
 if TYPE_CHECKING:
@@ -49,15 +50,27 @@ async def slack() -> AsyncIterator[LocalSlack]:
 @pytest.fixture
 async def loop(pool: Pool, slack: LocalSlack) -> AsyncIterator[Loop[ClaimedNotice]]:
     """The loop of the stage, for one turn at a time."""
-    client = SlackClient(SecretStr(slack.url))
-    stage = NoticeStage(pool, client, worker="tests", concurrency=2, public_url="https://t")
-    yield Loop(stage, asyncio.Event())
+    client = SlackClient()
+    yield Loop(stage(pool, client, slack.url), asyncio.Event())
     await client.close()
+
+
+def stage(pool: Pool, client: SlackClient, url: str | None) -> NoticeStage:
+    settings_url = None if url is None else SecretStr(url)
+    return NoticeStage(
+        pool, client, VAULT, settings_url=settings_url, worker="tests", concurrency=8, public_url="https://t"
+    )
 
 
 async def channel(pool: Pool, name: str = "slack", kind: str = "slack", *, enabled: bool = True) -> None:
     async with transaction(pool) as conn:
-        await store.set_channel(conn, name, kind, enabled=enabled)
+        await conn.execute(
+            "insert into channels (name, kind, enabled) values ($1, $2, $3)"
+            " on conflict (name) do update set enabled = excluded.enabled",
+            name,
+            kind,
+            enabled,
+        )
 
 
 async def tell(pool: Pool, subject: int = 7, event: NoticeEvent = NoticeEvent.ROLLOUT_DONE) -> None:
@@ -67,7 +80,7 @@ async def tell(pool: Pool, subject: int = 7, event: NoticeEvent = NoticeEvent.RO
 
 async def claim(pool: Pool, kind: str = "slack") -> ClaimedNotice | None:
     async with transaction(pool) as conn:
-        return await store.claim(conn, kind=kind, token=uuid4(), lease_s=30, worker="tests")
+        return await store.claim(conn, kind=kind, token=uuid4(), lease_s=30, worker="tests", with_settings_channel=True)
 
 
 async def claimed(pool: Pool) -> ClaimedNotice:
@@ -156,7 +169,7 @@ async def test_the_oldest_is_claimed_first_and_only_once(pool: Pool) -> None:
     assert (first.event, first.facts, first.attempt) == (NoticeEvent.ROLLOUT_DONE, STOP, 1)
 
 
-async def test_a_channel_that_is_off_or_of_another_kind_is_not_claimed_and_waits(pool: Pool) -> None:
+async def test_a_channel_that_is_off_or_of_another_kind_is_not_claimed(pool: Pool) -> None:
     await channel(pool)
     await tell(pool)
     assert await claim(pool, "mail") is None
@@ -257,11 +270,8 @@ async def test_what_is_older_than_six_hours_is_not_posted_any_more(
 ) -> None:
     await channel(pool)
     await tell(pool)
-    await channel(pool, enabled=False)
     await age(pool, timedelta(hours=hours))
-    assert await turn(loop) == 0
-    await channel(pool, enabled=True)
-    assert await turn(loop) == 1
+    assert await turn(loop) == (state == "sent")
     [row] = await rows(pool)
     assert row["state"] == state
     assert len(slack.messages) == (state == "sent")
@@ -282,8 +292,9 @@ async def test_a_post_under_way_when_the_process_stops_may_end_and_is_not_repeat
     await channel(pool)
     await tell(pool)
     server = await asyncio.start_server(receive, "127.0.0.1", 0)
-    client = SlackClient(SecretStr(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"))
-    loop = Loop(NoticeStage(pool, client, worker="tests", concurrency=2, public_url="https://t"), asyncio.Event())
+    client = SlackClient()
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    loop = Loop(stage(pool, client, url), asyncio.Event())
     async with server:
         await loop.turn()
         await asyncio.wait_for(arrived.wait(), PATIENCE_S)
@@ -311,3 +322,63 @@ async def test_a_post_that_hangs_is_cut_off_when_the_process_stops_and_handed_ba
     [row] = await rows(pool)
     assert (row["state"], row["attempt"], row["lease_token"]) == ("pending", 0, None)
     assert await claim(pool) is not None, "another process sends it at once"
+
+
+# ---------------------------------------------------------------- reading
+
+
+async def test_a_notice_is_shown_as_it_was_or_will_be_sent(
+    pool: Pool, slack: LocalSlack, loop: Loop[ClaimedNotice]
+) -> None:
+    await channel(pool)
+    await tell(pool)
+    async with asking(api_services(pool)) as api:
+        before = (await api.get("/notices/1")).json()
+        assert await turn(loop) == 1
+        after = (await api.get("/notices/1")).json()
+        assert (await api.get("/notices/2")).status_code == 404
+        assert (await api.get("/notices")).json() == [after]
+    assert (before["state"], before["attempt"], before["answer"], before["finished_at"]) == ("pending", 0, None, None)
+    assert before["next_attempt_at"].endswith("Z")
+    assert before["text"] == after["text"] == slack.messages[0].text
+    assert (after["state"], after["attempt"], after["answer"], after["next_attempt_at"]) == ("sent", 1, "200 ok", None)
+    assert (after["channel"], after["event"], after["subject"], after["subject_id"]) == (
+        "slack",
+        "rollout_done",
+        "rollout",
+        7,
+    )
+
+
+async def test_notices_are_listed_by_state_event_and_page(pool: Pool, loop: Loop[ClaimedNotice]) -> None:
+    await channel(pool)
+    await tell(pool)
+    await turn(loop)
+    await tell(pool, subject=8)
+    await tell(pool, event=NoticeEvent.ROLLOUT_FAILED)
+    async with asking(api_services(pool)) as api:
+        for query, ids in {
+            "": [3, 2, 1],
+            "state=sent": [1],
+            "state=pending&event=rollout_failed": [3],
+            "channel_id=1&before=3": [2, 1],
+            "channel_id=2": [],
+        }.items():
+            assert [one["id"] for one in (await api.get(f"/notices?{query}")).json()] == ids, query
+        first = await api.get("/notices?limit=2")
+        assert [one["id"] for one in (await api.get(first.links["next"]["url"])).json()] == [1]
+        for query, field in {"state=x": "state", "event=x": "event", "channel_id=x": "channel_id"}.items():
+            refused = await api.get(f"/notices?{query}")
+            assert (refused.status_code, refused.json()["errors"][0]["loc"]) == (422, ["query", field])
+
+
+@pytest.mark.parametrize("facts", [{}, {"kind": "stop"}, {"product": None, "kind": 7}])
+async def test_facts_that_another_version_wrote_cost_the_text_and_nothing_else(
+    pool: Pool, facts: dict[str, Any]
+) -> None:
+    await channel(pool)
+    async with transaction(pool) as conn:
+        await store.enqueue(conn, NoticeEvent.ROLLOUT_FAILED, 7, facts)
+    async with asking(api_services(pool)) as api:
+        [shown] = (await api.get("/notices")).json()
+    assert (shown["text"], shown["state"]) == (None, "pending")

@@ -75,6 +75,7 @@ async def test_a_request_that_only_waits_is_answered_when_the_process_stops(
         waiting = asyncio.create_task(when_final(world.services, rollout_id, 60))
         world.services.stopping.set()
         rollout = await asyncio.wait_for(waiting, 10)
+        assert rollout is not None
         assert rollout.state.value == "pending"
         await world.services.pool.execute("delete from products")
 

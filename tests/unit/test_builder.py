@@ -39,10 +39,20 @@ def test_buildkit_builds_unless_only_the_classic_builder_does_it_right(
     [
         ("FROM busybox\n", ["busybox"]),
         ("from --platform=linux/amd64 python:3.12 AS build\nFROM build\nFROM scratch\n", ["python:3.12"]),
-        ("# syntax=docker/dockerfile:1\nARG V=1\nFROM a:$V \\\n  AS x\nFROM b@sha256:0\n", ["a:$V", "b@sha256:0"]),
-        ("FROM\nCOPY --from=other /a /b\n", []),
+        ("# syntax=docker/dockerfile:1\nARG V=1\nFROM a:$V \\\n  AS x\nFROM b@sha256:0\n", ["a:1", "b@sha256:0"]),
+        ('ARG R=r.example\nARG B="${R}/b"\nFROM $B:${V:-2}\nARG R=x\nFROM $R/c\n', ["r.example/b:2", "r.example/c"]),
+        ("ARG R\nFROM ${R:+x/}a${R:+:1}\n", ["a"]),
+        (
+            "FROM a AS x\nCOPY --from=x /a /b\nCOPY --chown=1 --from=r.example/t:1 /a /b\nCOPY --from=0 a b\n",
+            ["a", "r.example/t:1"],
+        ),
         ("", []),
     ],
 )
 def test_base_images_are_read_without_own_stages(dockerfile: str, bases: list[str]) -> None:
     assert base_images(dockerfile) == bases
+
+
+def test_a_build_argument_goes_before_the_default_of_a_base() -> None:
+    dockerfile = "ARG BASE=a\nARG TAG\nFROM $BASE:$TAG\n"
+    assert base_images(dockerfile, {"BASE": "r.example/b", "TAG": "3", "OTHER": "x"}) == ["r.example/b:3"]

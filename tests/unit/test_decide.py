@@ -55,7 +55,21 @@ def test_a_moved_tag_builds_unless_told_not_to() -> None:
 
 def build(state: BuildState, commit: str | None = COMMIT) -> Build:
     return Build(
-        BuildId(7), ImageId(1), Cause.DELIVERY, commit, Recipe(), state, 1, None, None, None, None, NOW, None, None
+        id=BuildId(7),
+        image_id=ImageId(1),
+        cause=Cause.DELIVERY,
+        commit_sha=commit,
+        recipe=Recipe(),
+        state=state,
+        attempt=1,
+        image_ref=None,
+        digest=None,
+        size_bytes=None,
+        error=None,
+        created_at=NOW,
+        started_at=None,
+        finished_at=None,
+        removed_at=None,
     )
 
 

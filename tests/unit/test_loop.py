@@ -162,16 +162,19 @@ async def test_a_job_is_run_and_then_settled() -> None:
     assert stage.did == ["settled"]
 
 
-@pytest.mark.parametrize("error", [EngineUnavailable("the engine is away"), KeyError("a bug")])
-async def test_a_job_that_raises_has_crashed(error: Exception) -> None:
+@pytest.mark.parametrize(
+    ("error", "event"),
+    [(EngineUnavailable("the engine is away"), "job_interrupted"), (KeyError("a bug"), "job_crashed")],
+)
+async def test_a_job_that_raises_has_crashed_and_what_may_pass_is_no_bug(error: Exception, event: str) -> None:
     stage = Bench(1, failing(error))
-    assert events(await turned(stage)) == ["job_crashed"]
+    assert events(await turned(stage)) == [event]
     assert stage.did == [f"crashed: {error}"]
 
 
 async def test_a_settling_that_raises_has_crashed() -> None:
     stage = Bench(1, lambda: asyncio.sleep(0, failing(DatabaseUnavailable("away"))))
-    assert events(await turned(stage)) == ["job_crashed"]
+    assert events(await turned(stage)) == ["job_interrupted"]
     assert stage.did == ["crashed: away"]
 
 
@@ -391,3 +394,13 @@ async def test_a_loop_that_has_not_turned_yet_is_not_stalled() -> None:
     begun = asyncio.get_running_loop().time()
     loop = new_loop(Bench(0, endless))
     assert begun <= loop.turned_at <= asyncio.get_running_loop().time()
+
+
+async def test_a_wake_up_makes_a_running_job_renew_its_lease_at_once() -> None:
+    wake = asyncio.Event()
+    stage = Bench(1, endless)
+    async with running(Loop(stage, wake, poll_s=NEVER_S, beat_s=NEVER_S)):
+        await asyncio.wait_for(stage.begun.wait(), PATIENCE_S)
+        stage.renewal = Beat.CANCEL
+        wake.set()
+        await stage.until("stopped", "cancelled")

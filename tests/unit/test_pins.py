@@ -6,7 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.products.pins import Follower, advances, is_range, matches, moves, version_of
+from app.products.pins import (
+    Effect,
+    Follower,
+    advances,
+    effect,
+    is_range,
+    matches,
+    moves,
+    newer,
+    version_of,
+    why_it_stays,
+)
 
 
 @pytest.mark.parametrize(
@@ -69,6 +80,81 @@ def test_no_text_breaks_the_rules(track: str, tag: str) -> None:
     is_range(track)
     matches(track, tag)
     advances(track, tag, tag)
+
+
+NUMBERED = st.builds("v{}.{}.{}".format, PARTS, PARTS, PARTS)
+PRERELEASES = st.builds("{}-{}.{}".format, NUMBERED, st.sampled_from(["alpha", "beta", "rc"]), st.integers(0, 5))
+TAGS = st.one_of(NUMBERED, PRERELEASES, st.builds("{}+{}".format, NUMBERED, st.sampled_from(["a", "build.7"])))
+RELEASE_RULES = st.one_of(
+    st.builds("^{}.{}".format, PARTS, PARTS),
+    st.builds("~{}.{}".format, PARTS, PARTS),
+    st.builds("{}.x".format, PARTS),
+    st.builds(">={}.{} <{}".format, PARTS, PARTS, PARTS),
+    st.builds("v{}.*".format, PARTS),
+    st.sampled_from(["*", "x", ">=0.5", "v*"]),
+)
+PRERELEASE_RULES = st.sampled_from(["^1.0.0-rc.0", "~2.1.0-alpha", ">=0.0.0-0", "v*-rc*", "v1.*-*"])
+RULES = st.one_of(RELEASE_RULES, PRERELEASE_RULES)
+
+
+def precedence(tag: str) -> tuple[object, ...]:
+    """A tag's place in the order of semver.org, item 11, for the tags that are drawn here."""
+    numbers, _, pre = tag.removeprefix("v").partition("+")[0].partition("-")
+    word, _, number = pre.partition(".")
+    return (*map(int, numbers.split(".")), not pre, word, int(number or 0))
+
+
+@given(RULES, TAGS, st.lists(TAGS, max_size=12))
+def test_over_any_order_of_builds_a_pin_only_goes_up_and_ends_at_the_newest_it_may_have(
+    track: str, start: str, built: list[str]
+) -> None:
+    pinned = start
+    for number, tag in enumerate(built):
+        before = pinned
+        if effect(Follower(1, True, -1, pinned, track), number, tag) is Effect.PIN_MOVED:
+            pinned = tag
+        assert precedence(pinned) >= precedence(before)
+    allowed = [precedence(tag) for tag in built if matches(track, tag)]
+    assert precedence(pinned) == max([precedence(start), *allowed])
+
+
+@given(RELEASE_RULES, TAGS, PRERELEASES)
+def test_a_rule_that_speaks_of_none_never_moves_a_pin_to_a_prerelease(track: str, pinned: str, tag: str) -> None:
+    assert not advances(track, pinned, tag)
+    stays = Follower(1, True, 1, pinned, track)
+    assert ("is a pre-release" in why_it_stays(stays, tag)) == matches(track, tag.partition("-")[0])
+
+
+@given(RULES, NUMBERED, st.sampled_from(["+a", "+build.7", ""]), st.sampled_from(["+b", ""]), st.booleans())
+def test_build_metadata_makes_nothing_newer(track: str, tag: str, one: str, other: str, later: bool) -> None:
+    assert not advances(track, tag + one, tag + other, made_later=later)
+
+
+@given(TAGS, TAGS)
+def test_of_two_versions_one_is_newer_or_they_are_equal(one: str, other: str) -> None:
+    later = newer(one, other, made_later=False), newer(other, one, made_later=False)
+    assert sum(later) == (precedence(one) != precedence(other))
+
+
+@given(st.sampled_from(["nightly-*", "rel*", "*"]), st.lists(st.sampled_from(["nightly-a", "rel-b", "stable"])))
+def test_a_glob_over_tags_that_are_no_versions_follows_the_order_in_which_images_were_made(
+    track: str, built: list[str]
+) -> None:
+    for number, tag in enumerate(built, 2):
+        decided = effect(Follower(1, True, 1, "nightly-0", track), number, tag)
+        speaks = track == "*" or tag.startswith(track.removesuffix("*"))
+        assert decided is (Effect.PIN_MOVED if speaks and not is_range(track) else Effect.NOTHING)
+
+
+@given(RULES, TAGS, TAGS, st.integers(0, 3), st.integers(1, 3))
+def test_what_a_tag_would_do_is_what_it_does(track: str, pinned: str, tag: str, image_id: int, own: int) -> None:
+    one = Follower(1, True, own, pinned, track)
+    decided, done = effect(one, image_id, tag), moves([one], image_id, tag)
+    assert (decided is Effect.PIN_MOVED) == (done.pins == done.rollouts_for_pin_moved == (1,))
+    assert (decided is Effect.IMAGE_BUILT) == (done.rollouts_for_image_built == (1,))
+    if decided is Effect.NOTHING:
+        assert done == moves([], image_id, tag)
+        assert why_it_stays(one, tag)
 
 
 def follower(product_id: int, *, image_id: int = 1, track: str | None = None, runs: bool = True) -> Follower:

@@ -161,3 +161,11 @@ def test_any_log_bytes_are_survived(data: bytes) -> None:
 
 def test_output_of_a_terminal_has_no_frames() -> None:
     assert demultiplex(b"plain text\n") == b"plain text\n"
+
+
+def test_a_service_that_stops_keeps_its_ports_until_it_is_told_to_give_them_up() -> None:
+    running = service_spec(TARGET, None)
+    stopping = replace(TARGET, replicas=0, port=9090)
+    assert service_spec(stopping, running)["EndpointSpec"] == running["EndpointSpec"]
+    assert service_spec(replace(stopping, published=False), running)["EndpointSpec"] == {"Mode": "vip", "Ports": []}
+    assert service_spec(stopping, None)["EndpointSpec"]["Ports"][0]["PublishedPort"] == 9090

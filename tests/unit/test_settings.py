@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from app.errors import SettingsInvalid
-from app.settings import NOT_IN_THIS_RELEASE, Settings, load_settings
+from app.settings import Settings, load_settings, secret_fields
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -32,7 +32,7 @@ def test_every_wrong_setting_is_named_at_once_and_no_value_repeated() -> None:
         "GITHUB_API_URL": "https://canary host",
         "GITHUB_APP_ID": "1",
         "GITHUB_APP_PRIVATE_KEY": "canary",
-        "REGISTRY": "canary.example",
+        "REGISTRY": "https://canary.example",
     }
     with pytest.raises(SettingsInvalid) as refused:
         load_settings(wrong)
@@ -54,11 +54,58 @@ def test_halves_of_a_pair_are_refused_beside_what_else_is_wrong() -> None:
     )
 
 
-def test_a_registry_is_refused_in_one_sentence() -> None:
+def test_credentials_of_a_registry_are_whole_and_belong_to_one() -> None:
     assert problems(REGISTRY="r.example", REGISTRY_PASSWORD="canary") == (
-        "REGISTRY, REGISTRY_PASSWORD: this release runs on one node and uses no registry; unset them",
+        "REGISTRY_USERNAME and REGISTRY_PASSWORD go together: set both or neither",
     )
-    assert load_settings(dict.fromkeys(NOT_IN_THIS_RELEASE, "")) == load_settings({})
+    assert problems(REGISTRY_USERNAME="me", REGISTRY_PASSWORD="canary") == (
+        "REGISTRY_USERNAME: there is no REGISTRY to sign in to; set REGISTRY, or unset it",
+    )
+    settings = load_settings({"REGISTRY": "r.example", "REGISTRY_USERNAME": "me", "REGISTRY_PASSWORD": "canary"})
+    assert "canary" in settings.secret_values()
+    assert "canary" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    "registry",
+    [
+        "r.example",
+        "r.example/team/sub-team",
+        "localhost",
+        "localhost:5000/a",
+        "127.0.0.1:5000",
+        "[::1]:5000/x",
+        "registry:5000",
+        "ghcr.io/acme",
+    ],
+)
+def test_a_registry_is_taken_and_loses_its_last_slash(registry: str) -> None:
+    assert load_settings({"REGISTRY": f"{registry}/"}).registry == registry
+
+
+@pytest.mark.parametrize(
+    "registry",
+    [
+        "https://r.example",
+        "registry",
+        "acme/team",
+        "r.example/Team",
+        "r.example//x",
+        "r.example:0",
+        "r.example:99999",
+        "r.example:x",
+        "r.example/a:b",
+        "me@r.example",
+        "me:secret@r.example/x",
+        "r.example/a b",
+        "-r.example",
+        "r.example/a@sha256:0",
+        "/r.example",
+        "r.example?x",
+    ],
+)
+def test_what_is_no_registry_is_refused(registry: str) -> None:
+    assert problems(REGISTRY=registry)[0].startswith("REGISTRY: must be host[:port][/path]")
 
 
 @pytest.mark.parametrize(
@@ -146,6 +193,55 @@ def test_empty_values_count_as_unset() -> None:
     assert load_settings({"SLACK_WEBHOOK_URL": "", "TAGSHIP_PORT": " "}) == load_settings({})
 
 
-@pytest.mark.parametrize("name", sorted([*Settings.model_fields, *NOT_IN_THIS_RELEASE]))
+SECRETS = {
+    "DATABASE_URL": "postgresql://me:canary@host/db",
+    "GITHUB_WEBHOOK_SECRET": "canary of a webhook",
+    "GITHUB_TOKEN": "canary-of-github",
+    "GITHUB_APP_PRIVATE_KEY": pem(rsa.generate_private_key(65537, 2048)).strip(),
+    "SLACK_WEBHOOK_URL": "https://hooks.example/canary",
+    "REGISTRY_PASSWORD": "canary-of-a-registry",
+    "TAGSHIP_API_TOKEN": "canary-0123456789",
+    "TAGSHIP_SECRET_KEY": "canary-9876543210",
+}
+
+
+def test_every_secret_may_be_in_a_file_and_nothing_else_may(tmp_path: Path) -> None:
+    given = {}
+    for name, value in SECRETS.items():
+        (tmp_path / name).write_text(f"{value}\n")
+        given[f"{name}_FILE"] = str(tmp_path / name)
+    assert {name.upper() for name in secret_fields()} >= set(SECRETS)
+    beside = {"GITHUB_APP_ID": "1", "REGISTRY": "r.example", "REGISTRY_USERNAME": "me"}
+    settings = load_settings(beside | {"TAGSHIP_PORT_FILE": "/etc/passwd"} | given)
+    assert settings == load_settings(beside | SECRETS)
+
+
+def test_a_secret_of_blanks_in_a_file_counts_as_unset(tmp_path: Path) -> None:
+    (tmp_path / "blank").write_text(" \n")
+    assert load_settings({"GITHUB_TOKEN_FILE": str(tmp_path / "blank"), "SLACK_WEBHOOK_URL_FILE": ""}) == (
+        load_settings({})
+    )
+
+
+def test_files_of_secrets_that_cannot_be_had_are_named_with_what_else_is_wrong(tmp_path: Path) -> None:
+    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    (tmp_path / "short").write_text("canary")
+    named = problems(
+        DATABASE_URL_FILE=str(tmp_path / "none"),
+        GITHUB_TOKEN_FILE=str(tmp_path / "binary"),
+        SLACK_WEBHOOK_URL="https://hooks.example/canary",
+        SLACK_WEBHOOK_URL_FILE=str(tmp_path / "short"),
+        TAGSHIP_API_TOKEN_FILE=str(tmp_path / "short"),
+    )
+    assert named == (
+        "TAGSHIP_API_TOKEN: must have at least 16 characters",
+        f"DATABASE_URL_FILE: {tmp_path}/none cannot be read: No such file or directory",
+        f"GITHUB_TOKEN_FILE: {tmp_path}/binary is not text in UTF-8",
+        "SLACK_WEBHOOK_URL and SLACK_WEBHOOK_URL_FILE are both set: unset one of them",
+    )
+    assert "canary" not in str(named)
+
+
+@pytest.mark.parametrize("name", sorted(Settings.model_fields))
 def test_every_setting_is_in_the_readme(name: str) -> None:
     assert f"`{name.upper()}`" in README.read_text()

@@ -28,6 +28,21 @@ class Out(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
 
+class FieldErrorOut(Out):
+    loc: list[str]
+    msg: str
+
+
+class ProblemOut(Out):
+    """A refusal, as RFC 9457 has it; ``errors`` name the fields that are wrong."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[FieldErrorOut] | None = None
+
+
 class WaitQuery(In):
     wait: Annotated[float, Field(ge=0, le=600)] = 0
 

@@ -11,6 +11,7 @@ from app.api.schema.base import In, Out, Time
 from app.builds.model import Build, BuildState, Cause, Image
 
 if TYPE_CHECKING:
+    from app.engine.shape import ImageInfo
     from app.github.tags import Tag
 
 
@@ -36,6 +37,7 @@ class ImageOut(Out):
     attempt: int
     built_at: Time | None
     created_at: Time
+    removed_at: Time | None
 
     @classmethod
     def of(cls, image: Image) -> ImageOut:
@@ -43,11 +45,13 @@ class ImageOut(Out):
 
 
 class ImageWithLogOut(ImageOut):
-    build_log: str
+    build_log: str = ""
 
 
 class ImageQuery(In):
     name: SearchText | None = None
+    tag: SearchText | None = None
+    repo: SearchText | None = None
     status: BuildState | None = None
     limit: Annotated[int, Field(ge=1, le=500)] = 100
     before: RowId | None = None
@@ -71,6 +75,7 @@ class BuildOut(Out):
     created_at: Time
     started_at: Time | None
     finished_at: Time | None
+    removed_at: Time | None
 
     @classmethod
     def of(cls, build: Build, delivery: str | None) -> BuildOut:
@@ -100,3 +105,29 @@ class TagOut(Out):
 
 class TagsOut(Out):
     tags: list[TagOut]
+
+
+class LocalImageOut(Out):
+    """An image as the engine has it; ``image_id`` is the image of ours whose build made it."""
+
+    id: str
+    tags: list[str]
+    digests: list[str]
+    size_bytes: int
+    created_at: Time | None
+    labels: dict[str, str]
+    ours: bool
+    image_id: int | None
+
+    @classmethod
+    def of(cls, image: ImageInfo, image_id: int | None) -> LocalImageOut:
+        return cls(
+            id=image.id,
+            tags=list(image.tags),
+            digests=list(image.repo_digests),
+            size_bytes=image.size,
+            created_at=image.created,
+            labels=dict(image.labels),
+            ours=image_id is not None,
+            image_id=image_id,
+        )

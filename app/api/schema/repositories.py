@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from app.api.fields import BuildArgs, ImageName, Pattern, RelativePath, Repo, Target
-from app.api.schema.base import In, Out, Time
+from app.api.schema.base import In, Out, PageQuery, Time
 from app.repositories.model import MovedTagPolicy, Repository
 
 
@@ -20,6 +20,22 @@ class RepositoryIn(In):
     target: Target | None = None
     build_args: BuildArgs = Field(default_factory=dict)
     on_moved_tag: Annotated[MovedTagPolicy, Field(strict=False)] = MovedTagPolicy.REBUILD
+
+
+class RepositoryPatch(In):
+    """Only what is given changes; ``null`` is a value where the field may be empty."""
+
+    image_name: ImageName = ""
+    tag_pattern: Pattern = "*"
+    dockerfile: RelativePath = "Dockerfile"
+    context: RelativePath = "."
+    target: Target | None = None
+    build_args: BuildArgs = Field(default_factory=dict)
+    on_moved_tag: Annotated[MovedTagPolicy, Field(strict=False)] = MovedTagPolicy.REBUILD
+
+
+class RepositoryQuery(PageQuery):
+    repo: Repo | None = None
 
 
 class RepositoryOut(Out):

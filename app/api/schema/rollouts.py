@@ -30,6 +30,7 @@ class RolloutOut(Out):
     image: str
     replicas: int
     port: int
+    container_port: int | None
     progress: str | None
     error: str | None
     task_errors: list[TaskErrorOut]
@@ -44,6 +45,7 @@ class RolloutOut(Out):
             "product": rollout.slug,
             "image_name": f"{rollout.image_name}:{rollout.image_tag}" if rollout.image_name else None,
             "replicas": rollout.wanted,
+            "container_port": rollout.container_port or rollout.exposed_port,
             "task_errors": [dict(error) for error in rollout.task_errors],
         }
         return cls.model_validate(fields | shown)

@@ -1,0 +1,169 @@
+"""/api/v1/channels: whom to tell."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+import asyncpg
+from starlette.responses import JSONResponse, Response
+
+from app.access import audit
+from app.access.model import Subject
+from app.api.asking import json_body, missing, path_id, query
+from app.api.auth import act_of
+from app.api.paging import page
+from app.api.schema.base import PageQuery
+from app.api.schema.channels import ChannelIn, ChannelOut, ChannelPatch, ChannelTestOut
+from app.api.services import services_of
+from app.errors import NoticeNotSent
+from app.mask import MASK
+from app.notices import channels as store
+from app.notices import store as notices
+from app.notices.text import greeting_payload
+from app.postgres.pool import transaction
+from app.problems import Problem, field_problem
+from app.sealing import SealBroken
+
+if TYPE_CHECKING:
+    from pydantic import SecretStr
+    from starlette.requests import Request
+
+    from app.api.services import Services
+    from app.notices.model import Channel
+    from app.sealing import Vault
+
+
+async def create_channel(request: Request) -> Response:
+    """201 the channel; 409 when the name is taken. ``kind`` is the form of message that the receiver takes: Mattermost
+    and Rocket.Chat take Slack's. Without ``events`` it is told about all of them.
+    """
+    wanted = await json_body(request, ChannelIn)
+    if wanted.name == store.SETTINGS_CHANNEL:
+        raise _taken(wanted.name)
+    services = services_of(request)
+    async with transaction(services.pool) as conn:
+        made = await store.insert(
+            conn, services.vault, **{name: getattr(wanted, name) for name in type(wanted).model_fields}
+        )
+        if made is None:
+            raise _taken(wanted.name)
+        await audit.record(
+            conn, act_of(request), _subject(made), kind=made.kind, events=made.events, enabled=made.enabled
+        )
+    shown = ChannelOut.of(made).model_dump(mode="json")
+    return JSONResponse(shown, HTTPStatus.CREATED, {"Location": f"/api/v1/channels/{made.id}"})
+
+
+async def list_channels(request: Request) -> Response:
+    """200 a page of channels, newest first; the one of SLACK_WEBHOOK_URL is among them."""
+    asked = query(request, PageQuery)
+    async with transaction(services_of(request).pool) as conn:
+        found = await store.list_page(conn, before=asked.before, limit=asked.limit)
+    return page(request, [ChannelOut.of(one) for one in found], asked.limit, found[-1].id if found else None)
+
+
+async def read_channel(request: Request) -> Response:
+    """200 the channel, its address masked."""
+    return JSONResponse(ChannelOut.of(await _channel(request)).model_dump(mode="json"))
+
+
+async def change_channel(request: Request) -> Response:
+    """200 the channel. Switching it off fails what waits for it; the mask as ``url`` keeps the address. 409 for a name
+    that is taken, and for name and address of the channel of SLACK_WEBHOOK_URL.
+    """
+    patch = await json_body(request, ChannelPatch)
+    channel_id, services = path_id(request, "channel"), services_of(request)
+    try:
+        async with transaction(services.pool) as conn:
+            before = await store.lock(conn, channel_id)
+            if before is None:
+                raise missing("channel", channel_id)
+            after = await store.update(conn, changed(services.vault, before, patch))
+            if not after.enabled:
+                await notices.fail_stranded(conn)
+            given = sorted(patch.model_fields_set - ({"url"} if patch.url == MASK else set()))
+            await audit.record(conn, act_of(request), _subject(after), given=given, enabled=after.enabled)
+    except asyncpg.UniqueViolationError:
+        raise _taken(patch.name) from None
+    return JSONResponse(ChannelOut.of(after).model_dump(mode="json"))
+
+
+async def delete_channel(request: Request) -> Response:
+    """204: gone, with all notices that were or would be sent to it. 409 for the channel of SLACK_WEBHOOK_URL."""
+    channel_id = path_id(request, "channel")
+    async with transaction(services_of(request).pool) as conn:
+        channel = await store.lock(conn, channel_id)
+        if channel is None:
+            raise missing("channel", channel_id)
+        if not await store.delete(conn, channel_id):
+            raise Problem(
+                HTTPStatus.CONFLICT,
+                f"the channel {channel.name} is the one of SLACK_WEBHOOK_URL and cannot be deleted; "
+                "switch it off (enabled: false), or unset that",
+            )
+        await audit.record(conn, act_of(request), _subject(channel))
+    return Response(status_code=HTTPStatus.NO_CONTENT)
+
+
+async def test_channel(request: Request) -> Response:
+    """200 what became of a test message, which is sent now, also when the channel is off: ``sent`` says whether the
+    receiver took it. 409 when there is no address to send it to.
+    """
+    channel, services = await _channel(request), services_of(request)
+    url = _address(services, channel)
+    try:
+        answer = await services.slack.post(url, greeting_payload(channel.name))
+        told = ChannelTestOut(sent=True, status=answer.status, answer=answer.body)
+    except NoticeNotSent as error:
+        told = ChannelTestOut(sent=False, status=error.status, answer=str(error))
+    async with transaction(services.pool) as conn:
+        await audit.record(conn, act_of(request), _subject(channel), sent=told.sent, answer=told.status)
+    return JSONResponse(told.model_dump(mode="json"))
+
+
+def changed(vault: Vault, before: Channel, patch: ChannelPatch) -> Channel:
+    """The channel after a patch: only what it names changes. Raises the 409 for what the settings say."""
+    given = {name: getattr(patch, name) for name in patch.model_fields_set}
+    url = given.pop("url", MASK)
+    if before.from_settings:
+        for name, same in (("url", url == MASK), ("name", given.get("name", before.name) == before.name)):
+            if not same:
+                raise field_problem(name, "belongs to SLACK_WEBHOOK_URL of the settings", status=HTTPStatus.CONFLICT)
+    elif given.get("name") == store.SETTINGS_CHANNEL:
+        raise _taken(store.SETTINGS_CHANNEL)
+    if "events" in given and given["events"] is not None:
+        given["events"] = tuple(given["events"])
+    if url != MASK:
+        given["url_sealed"] = store.seal_url(vault, before.id, url)
+    return replace(before, **given)
+
+
+async def _channel(request: Request) -> Channel:
+    channel_id = path_id(request, "channel")
+    async with transaction(services_of(request).pool) as conn:
+        channel = await store.read(conn, channel_id)
+    if channel is None:
+        raise missing("channel", channel_id)
+    return channel
+
+
+def _address(services: Services, channel: Channel) -> SecretStr:
+    if channel.url_sealed is None:
+        url = services.settings.slack_webhook_url
+        if url is None:
+            raise Problem(HTTPStatus.CONFLICT, "this process has no SLACK_WEBHOOK_URL, which this channel goes by")
+        return url
+    try:
+        return store.open_url(services.vault, channel.id, channel.url_sealed)
+    except SealBroken as error:
+        raise Problem(HTTPStatus.CONFLICT, str(error)) from None
+
+
+def _subject(channel: Channel) -> Subject:
+    return Subject("channel", channel.id, channel.name)
+
+
+def _taken(name: str) -> Problem:
+    return field_problem("name", f"another channel is named {name}", status=HTTPStatus.CONFLICT)

@@ -1,0 +1,37 @@
+"""/api/v1/notices: what was told to whom, with the receiver's answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from starlette.responses import JSONResponse
+
+from app.api.asking import missing, path_id, query
+from app.api.paging import page
+from app.api.schema.notices import NoticeOut, NoticeQuery
+from app.api.services import services_of
+from app.notices import store
+from app.postgres.pool import transaction
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+
+async def list_notices(request: Request) -> Response:
+    """200 a page of notices, newest first, of every state and channel or of one."""
+    asked, services = query(request, NoticeQuery), services_of(request)
+    async with transaction(services.pool) as conn:
+        found = await store.list_page(conn, **asked.model_dump())
+    shown = [NoticeOut.of(notice, services.settings.public_url) for notice in found]
+    return page(request, shown, asked.limit, found[-1].id if found else None)
+
+
+async def read_notice(request: Request) -> Response:
+    """200 the notice: its text, its state, and what the receiver answered last."""
+    notice_id, services = path_id(request, "notice"), services_of(request)
+    async with transaction(services.pool) as conn:
+        notice = await store.read(conn, notice_id)
+    if notice is None:
+        raise missing("notice", notice_id)
+    return JSONResponse(NoticeOut.of(notice, services.settings.public_url).model_dump(mode="json"))

@@ -1,0 +1,102 @@
+"""The channels table: where notices go. An address is the whole credential: it is stored sealed, for its row only."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from pydantic import SecretStr
+
+from app.notices.model import Channel, ChannelId, ChannelKind, NoticeEvent
+from app.postgres.queries import load_queries
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import asyncpg
+
+    from app.postgres.pool import Connection
+    from app.sealing import Vault
+
+SQL: Final = load_queries("channels")
+
+SETTINGS_CHANNEL: Final = "slack"
+
+
+def seal_url(vault: Vault, channel_id: int, url: str) -> str:
+    """An address as it is stored."""
+    return vault.seal(url.encode(), _context(channel_id))
+
+
+def open_url(vault: Vault, channel_id: int, sealed: str) -> SecretStr:
+    """The address itself. Raises ``SealBroken`` when the key is another one."""
+    return SecretStr(vault.open(sealed, _context(channel_id)).decode())
+
+
+async def ensure_settings_channel(conn: Connection) -> None:
+    """Make sure of the channel of SLACK_WEBHOOK_URL; one that a person switched off stays off."""
+    await conn.execute(SQL.ensure_settings_channel, SETTINGS_CHANNEL, ChannelKind.SLACK)
+
+
+async def insert(
+    conn: Connection,
+    vault: Vault,
+    *,
+    name: str,
+    kind: ChannelKind,
+    url: str,
+    events: Sequence[NoticeEvent] | None,
+    enabled: bool,
+) -> Channel | None:
+    """Make a channel; None when the name is taken."""
+    made = await conn.fetchval(SQL.insert_channel, name, kind)
+    if made is None:
+        return None
+    channel = await lock(conn, made)
+    assert channel is not None
+    wanted = tuple(events) if events is not None else None
+    return await update(conn, replace(channel, url_sealed=seal_url(vault, made, url), events=wanted, enabled=enabled))
+
+
+async def update(conn: Connection, channel: Channel) -> Channel:
+    """Write name, address, events and switch of a locked channel.
+
+    Raises asyncpg's ``UniqueViolationError`` when another channel has the name.
+    """
+    row = await conn.fetchrow(
+        SQL.update_channel, channel.id, channel.name, channel.url_sealed, channel.events, channel.enabled
+    )
+    assert row is not None
+    return _channel(row)
+
+
+async def delete(conn: Connection, channel_id: int) -> bool:
+    """Forget a channel and everything that was or would be sent to it; False for the one of the settings."""
+    return await conn.fetchrow(SQL.delete_channel, channel_id) is not None
+
+
+async def list_page(conn: Connection, *, before: int | None, limit: int) -> list[Channel]:
+    """A page of channels, newest first, behind the channel ``before``."""
+    return [_channel(row) for row in await conn.fetch(SQL.list_channels, before, limit)]
+
+
+async def read(conn: Connection, channel_id: int) -> Channel | None:
+    row = await conn.fetchrow(SQL.read_channel, channel_id)
+    return _channel(row) if row else None
+
+
+async def lock(conn: Connection, channel_id: int) -> Channel | None:
+    """The channel, which nobody else changes until the transaction ends."""
+    row = await conn.fetchrow(SQL.lock_channel, channel_id)
+    return _channel(row) if row else None
+
+
+def _channel(row: asyncpg.Record) -> Channel:
+    fields = {name: row[name] for name in Channel.__slots__}
+    fields["id"], fields["kind"] = ChannelId(row["id"]), ChannelKind(row["kind"])
+    fields["events"] = None if row["events"] is None else tuple(NoticeEvent(event) for event in row["events"])
+    return Channel(**fields)
+
+
+def _context(channel_id: int) -> str:
+    return f"the address of channel {channel_id}"

@@ -1,0 +1,102 @@
+"""One process from its start to its end: it listens, answers and works until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from contextlib import AsyncExitStack, contextmanager
+from typing import TYPE_CHECKING, Final
+
+import structlog
+import uvicorn
+
+from app.api.app import create_app
+from app.errors import AddressUnusable
+from app.main import Workers, database, open_services, running_workers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from starlette.applications import Starlette
+
+    from app.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+GRACE_S: Final = 3
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handling: the process has one place for that, and it is ``stop_signal``."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def stop_signal() -> asyncio.Event:
+    """An event that SIGTERM and SIGINT set from now on, instead of ending the process where it stands."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+async def serve(settings: Settings, *, with_workers: bool) -> None:
+    """Answer requests, and work unless told not to, until SIGTERM or SIGINT."""
+    stop, workers = stop_signal(), Workers()
+    async with AsyncExitStack() as stack:
+        listener = stack.enter_context(listen(settings))
+        dsn = await stack.enter_async_context(database(settings))
+        services = await stack.enter_async_context(open_services(settings, dsn, workers))
+        if with_workers:
+            await stack.enter_async_context(running_workers(services, workers))
+        log.info("started", url=settings.public_url, workers=with_workers)
+        await answer_until(stop, create_app(services), listener, workers)
+    log.info("stopped")
+
+
+async def answer_until(stop: asyncio.Event, app: Starlette, listener: socket.socket, workers: Workers) -> None:
+    """Answer requests until ``stop``; then the workers hear of it at once, and requests under way get some seconds."""
+    config = uvicorn.Config(
+        app,
+        http="httptools",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_S,
+    )
+    server = _Server(config)
+    answering = asyncio.create_task(server.serve(sockets=[listener]))
+    stopped = asyncio.create_task(stop.wait())
+    await asyncio.wait({answering, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    workers.stop()
+    server.handle_exit(signal.SIGTERM, None)
+    await answering
+    stopped.cancel()
+
+
+def listen(settings: Settings) -> socket.socket:
+    """The socket to answer on. Raises ``AddressUnusable`` when the address is taken, or not one of this machine."""
+    host, port = settings.tagship_host, settings.tagship_port
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        raise AddressUnusable(
+            f"cannot listen on {host}:{port}: {error.strerror}; end what uses it, or choose another TAGSHIP_PORT"
+        ) from error
+
+
+async def work(settings: Settings) -> None:
+    """Work without answering requests, until SIGTERM or SIGINT."""
+    stop, workers = stop_signal(), Workers()
+    async with (
+        database(settings) as dsn,
+        open_services(settings, dsn, workers) as services,
+        running_workers(services, workers),
+    ):
+        log.info("started", workers=True)
+        await stop.wait()
+    log.info("stopped")

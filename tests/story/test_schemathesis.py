@@ -1,0 +1,47 @@
+"""Schemathesis reads the OpenAPI document and tries what it promises, and what it forbids, against the real service."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.world import TOKEN, new_world
+
+if TYPE_CHECKING:
+    from app.engine.client import Engine
+    from tests.world import World
+
+REPO = "acme/bre-payments"  # what the document gives as its example
+CONFIG = Path(__file__).with_name("schemathesis.toml")
+
+
+@pytest.mark.timeout(400)
+async def test_the_service_keeps_to_its_own_document(tmp_path: Path, database: str, engine: Engine) -> None:
+    async with new_world(tmp_path, database, SLACK_WEBHOOK_URL="") as world:
+        await run_schemathesis(world, tmp_path)
+
+
+async def run_schemathesis(world: World, folder: Path) -> None:
+    await world.github.create_repository(REPO, {"Dockerfile": "FROM busybox\n"})
+    await world.github.commit(REPO, {"VERSION": "1"}, "a version")
+    await world.github.tag(REPO, "v1.3.0")
+    program = await asyncio.create_subprocess_exec(
+        Path(sys.executable).with_name("schemathesis"),
+        "--config-file",
+        CONFIG,
+        "run",
+        f"{world.url}/openapi.json",
+        "--url",
+        world.url,
+        "--header",
+        f"Authorization: Bearer {TOKEN}",
+        cwd=folder,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    said, _ = await program.communicate()
+    assert program.returncode == 0, said.decode(errors="replace")[-20_000:]
