@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 SHORTEST_SECRET: Final = 16
+LONGEST_TOKEN: Final = 1000
+BEARER: Final = re.compile(rf"[!-~]{{1,{LONGEST_TOKEN}}}", re.ASCII)
 HOST: Final = re.compile(r"[\w.-]+|[0-9a-fA-F:.]+(%[\w.-]+)?")
 
 
@@ -82,6 +84,14 @@ class Settings(BaseModel):
     def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and len(value.get_secret_value()) < SHORTEST_SECRET:
             raise ValueError(f"must have at least {SHORTEST_SECRET} characters")
+        return value
+
+    @field_validator("tagship_api_token", "github_token")
+    @classmethod
+    def _fits_a_header(cls, value: SecretStr | None) -> SecretStr | None:
+        """A token that no ``Authorization`` header can carry would lock everybody out, or us out of GitHub."""
+        if value is not None and not BEARER.fullmatch(value.get_secret_value()):
+            raise ValueError(f"must be plain ASCII without blanks, {LONGEST_TOKEN} characters at most")
         return value
 
     @field_validator("github_api_url", "tagship_public_url")

@@ -9,6 +9,8 @@ import structlog
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
 from starlette.routing import Mount, Route
 
 from app.api import health
@@ -30,7 +32,6 @@ from app.problems import Problem
 
 if TYPE_CHECKING:
     from starlette.requests import Request
-    from starlette.responses import Response
 
     from app.api.services import Services
 
@@ -63,6 +64,7 @@ def create_app(services: Services) -> Starlette:
             Problem: _problem,
             AppError: _app_error,
             HTTPException: _http_exception,
+            ClientDisconnect: _abandoned,
             Exception: _bug,
         },
     )
@@ -103,6 +105,12 @@ async def _http_exception(request: Request, error: Exception) -> Response:
         HTTPStatus.METHOD_NOT_ALLOWED: f"{request.method} is not a method of {request.url.path[:200]}",
     }.get(status, refused.detail)
     return Problem(status, detail, headers=refused.headers).response()
+
+
+async def _abandoned(request: Request, _error: Exception) -> Response:
+    """Whoever asks went away before all of the body had come: nobody reads this, and nothing here is broken."""
+    log.info("request_abandoned", method=request.method, path=request.url.path[:200])
+    return Response(status_code=HTTPStatus.BAD_REQUEST)
 
 
 async def _bug(_request: Request, error: Exception) -> Response:

@@ -16,6 +16,7 @@ from app.api.services import services_of
 from app.errors import DatabaseUnavailable
 from app.postgres.pool import transaction
 from app.problems import Problem
+from app.settings import LONGEST_TOKEN
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from app.api.services import Services
 
 CLI_AGENT: Final = "tagship-cli/"
-LONGEST_TOKEN: Final = 1000
 
 
 class BearerAuth:

@@ -41,7 +41,7 @@ def _no_controls(value: str) -> str:
 
 
 def _repo(value: str) -> str:
-    if not REPO.fullmatch(value) or value.endswith(("/.", "/..")):
+    if not REPO.fullmatch(value) or value.lower().endswith(("/.", "/..", ".git")):
         raise ValueError("must be owner/name as on GitHub")
     return value
 
@@ -161,7 +161,7 @@ Repo = Annotated[
     str,
     StringConstraints(min_length=3, max_length=140),
     AfterValidator(_repo),
-    _shown(REPO.pattern, "acme/bre-payments", **{"not": {"pattern": r"/\.{1,2}$"}}),
+    _shown(REPO.pattern, "acme/bre-payments", **{"not": {"pattern": r"/\.{1,2}$|\.[gG][iI][tT]$"}}),
 ]
 ImageName = Annotated[
     str,

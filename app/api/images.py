@@ -26,6 +26,7 @@ from app.api.schema.images import (
     TagOut,
     TagQuery,
     TagsOut,
+    UnfinishedOut,
 )
 from app.api.services import services_of
 from app.builds import store
@@ -213,7 +214,7 @@ async def delete_image(request: Request) -> Response:
     if left:
         log.warning("deletion_unfinished", image_id=image_id, reason=left[0])
         detail = f"image {image.name}:{image.tag} is gone; what it left behind follows by itself: {left[0]}"
-        return JSONResponse({"detail": detail}, HTTPStatus.ACCEPTED)
+        return JSONResponse(UnfinishedOut(detail=detail).model_dump(), HTTPStatus.ACCEPTED)
     return Response(status_code=HTTPStatus.NO_CONTENT)
 
 

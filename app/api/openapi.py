@@ -68,8 +68,9 @@ def _models(operations: Iterable[Operation]) -> list[tuple[type[BaseModel], Json
         for model in (operation.body, operation.query):
             if model is not None:
                 found[model, "validation"] = None
-        if operation.answer is not None:
-            found[_element(operation.answer), "serialization"] = None
+        for answer in (operation.answer, operation.later):
+            if answer is not None:
+                found[_element(answer), "serialization"] = None
     return list(found)
 
 
@@ -85,7 +86,7 @@ def _described(operation: Operation, schemas: Modes, links: Mapping[str, Any]) -
     }
     if operation.body is not None:
         content = {"application/json": {"schema": schemas[operation.body, "validation"]}}
-        described["requestBody"] = {"required": True, "content": content}
+        described["requestBody"] = {"required": not operation.bodiless, "content": content}
     return described
 
 
@@ -150,7 +151,11 @@ def _answers(operation: Operation, schemas: Modes, links: Mapping[str, Any]) -> 
         done["content"] = content
     if headers := _headers(operation):
         done["headers"] = headers
-    return {str(operation.status.value): done} | dict(sorted(answers.items()))
+    found = {str(operation.status.value): done}
+    if operation.later is not None:
+        schema = _answer_schema(operation.later, schemas)
+        found["202"] = {"description": "Accepted", "content": {"application/json": {"schema": schema}}}
+    return found | dict(sorted(answers.items()))
 
 
 def _refusals(operation: Operation) -> set[HTTPStatus]:

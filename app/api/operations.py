@@ -39,6 +39,7 @@ from app.api.schema.images import (
     LocalImageOut,
     TagQuery,
     TagsOut,
+    UnfinishedOut,
 )
 from app.api.schema.impact import ImpactOut, ImpactQuery
 from app.api.schema.notices import NoticeOut, NoticeQuery
@@ -85,21 +86,23 @@ OPERATIONS: Final = (
     get("/images/{id}/builds", images.list_builds, READ, list[BuildOut]),
     post("/images/{id}/cancel", images.cancel_build, DEPLOY, ImageOut, ACCEPTED, refuses=(CONFLICT,)),
     post("/images/{id}/rebuild", images.rebuild_image, DEPLOY, ImageOut, ACCEPTED),
-    delete("/images/{id}", images.delete_image, DEPLOY, status=NO_CONTENT, refuses=(CONFLICT,)),
+    delete("/images/{id}", images.delete_image, DEPLOY, status=NO_CONTENT, refuses=(CONFLICT,), later=UnfinishedOut),
     get("/images/{name:path}/impact", impact.read_impact, READ, ImpactOut, query=ImpactQuery),
     get("/local-images", local_images.list_local_images, READ, list[LocalImageOut]),
     # ------------------------------------------------------------ retention
     post("/retention", retention.run_retention, ADMIN, RetentionOut, query=RetentionQuery),
     # ------------------------------------------------------------ products
-    post("/products", products.create_product, DEPLOY, ProductOut, CREATED, body=ProductIn, refuses=(CONFLICT,)),
+    post("/products", products.create_product, DEPLOY, ProductOut, CREATED, body=ProductIn,
+         refuses=(NOT_FOUND, CONFLICT)),
     get("/products", products.list_products, READ, list[ProductOut], query=ProductQuery),
     get("/products/{id}", products.read_product, READ, ProductOut),
     patch("/products/{id}", products.change_product, DEPLOY, ProductOut, body=ProductPatch, refuses=(CONFLICT,)),
-    delete("/products/{id}", products.delete_product, DEPLOY, None, NO_CONTENT, query=DeleteQuery, refuses=(CONFLICT,)),
+    delete("/products/{id}", products.delete_product, DEPLOY, status=NO_CONTENT, query=DeleteQuery, refuses=(CONFLICT,),
+           later=ProductOut),
     rollout("/products/{id}/start", product_actions.start_product),
     rollout("/products/{id}/stop", product_actions.stop_product),
     rollout("/products/{id}/redeploy", product_actions.redeploy_product),
-    rollout("/products/{id}/rollback", product_actions.rollback_product, body=RollbackIn),
+    rollout("/products/{id}/rollback", product_actions.rollback_product, body=RollbackIn, bodiless=True),
     get("/products/{id}/rollouts", rollouts.list_rollouts, READ, list[RolloutOut], query=PageQuery),
     get("/products/{id}/tasks", product_runtime.list_tasks, READ, list[TaskOut]),
     get("/products/{id}/logs", product_runtime.read_output, READ, query=LogQuery, media=(TEXT, EVENTS)),

@@ -18,7 +18,6 @@ from app.api.schema.base import WaitQuery
 from app.api.schema.products import RollbackIn
 from app.api.services import services_of
 from app.builds import store as builds
-from app.builds.model import BuildState
 from app.engine.credentials import registry_access
 from app.engine.image import inspect_image
 from app.errors import ImageUnreachable, SwarmUnavailable
@@ -209,12 +208,8 @@ async def locked_product(conn: Connection, product_id: int) -> Product:
 
 def refuse_unbuilt(image: Image | None) -> None:
     """Raise the 409 for an image that nothing can run now."""
-    if image is not None and image.live_build_id is None:
-        made = image.build_status is BuildState.SUCCESS
-        why = (
-            "was built and has been removed since; rebuild it" if made else f"has not been built ({image.build_status})"
-        )
-        raise field_problem("image_id", f"image {image.name}:{image.tag} {why}", status=CONFLICT)
+    if image is not None and image.not_runnable is not None:
+        raise field_problem("image_id", image.not_runnable, status=CONFLICT)
 
 
 async def _audit(conn: Connection, request: Request, product: Product, rollout_id: int, **details: object) -> None:

@@ -75,10 +75,11 @@ def _opens_to(vault: Vault, slug: str, name: str, sealed: str, value: str) -> bo
         return False
 
 
-def refuse_rule_without_pin(fields: ProductFields) -> None:
+def refuse_rule_without_pin(fields: ProductFields, status: HTTPStatus = HTTPStatus.UNPROCESSABLE_ENTITY) -> None:
     """Raise the problem of a ``track`` that has no pin to move."""
     if fields.track is not None and fields.image_id is None:
-        raise field_problem("track", "needs an image_id: it moves a pin along the tags of that image's name")
+        sentence = "needs an image_id: it moves a pin along the tags of that image's name"
+        raise field_problem("track", sentence, status=status)
 
 
 async def refuse_taken_port(conn: Connection, port: int, product_id: int) -> None:

@@ -22,6 +22,7 @@ from app.engine.tasks import node_names, slot_of
 from app.errors import AppError, EngineRefused
 from app.postgres.pool import transaction
 from app.products import store
+from app.products.model import ProductStatus
 from app.rollouts import store as rollouts
 from app.rollouts.judge import GONE
 from app.rollouts.model import SERVICE_PREFIX
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 LOOK_S: Final = 2.0
+COMING_S: Final = 0.25
 LAST_WORDS_S: Final = 0.5
 
 
@@ -126,9 +128,15 @@ async def _events(
     """The lines as events, until there is nothing more to come. When the engine breaks off or this process stops it
     ends without saying so: the client comes back with what it has.
     """
-    if service is None:
-        yield ServerSentEvent("stopped", event="end")
-        return
+    while service is None:
+        if services.stopping.is_set():
+            return
+        if not await _under_way(services, product):
+            yield ServerSentEvent("stopped", event="end")
+            return
+        await asyncio.sleep(COMING_S)
+        with suppress(AppError):
+            service = await _service_of(services, product)
     slots = {task.id: task.slot for task in service.tasks}
     over = asyncio.create_task(_until_over(services, product))
     stopping = asyncio.create_task(services.stopping.wait())
@@ -182,8 +190,14 @@ async def _until_over(services: Services, product: Product) -> str:
     while True:
         with suppress(AppError):
             service = await _service_of(services, product)
-            if service is None:
-                return "removed"
-            if service.replicas == 0 and not any(_lives(task) for task in service.tasks):
-                return "stopped"
+            quiet = service is None or (service.replicas == 0 and not any(_lives(task) for task in service.tasks))
+            if quiet and not await _under_way(services, product):
+                return "removed" if service is None else "stopped"
         await asyncio.sleep(LOOK_S)
+
+
+async def _under_way(services: Services, product: Product) -> bool:
+    """Whether a rollout of the product is under way: what is quiet now may speak in a moment."""
+    async with transaction(services.pool) as conn:
+        now = await store.read(conn, product.id)
+    return now is not None and now.status is ProductStatus.DEPLOYING

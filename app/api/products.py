@@ -129,7 +129,8 @@ async def change_product(request: Request) -> Response:
         image = await _locked_image(conn, patch.image_id)
         before = await locked_product(conn, product_id)
         after = changed(services.vault, before, patch)
-        refuse_rule_without_pin(after)
+        says_both = {"image_id", "track"} <= patch.model_fields_set
+        refuse_rule_without_pin(after, HTTPStatus.UNPROCESSABLE_ENTITY if says_both else CONFLICT)
         if image is not None and after.image_id != before.fields.image_id:
             refuse_unbuilt(image)
         waits = before.status is ProductStatus.AWAITING_IMAGE

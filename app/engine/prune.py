@@ -5,6 +5,7 @@ The build cache has no owner: every build on the engine fills it, and its oldest
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,6 +13,7 @@ import aiohttp
 
 from app.engine.client import filters
 from app.engine.shape import LABEL_PRODUCT
+from app.errors import EngineRefused
 
 if TYPE_CHECKING:
     from app.engine.client import Engine
@@ -20,6 +22,9 @@ SLOW: Final = aiohttp.ClientTimeout(total=600, sock_connect=5)
 DF_BY_TYPE: Final = (1, 42)
 MAX_USED_SPACE: Final = (1, 48)
 OVER: Final = frozenset({"exited", "dead"})
+MEASURING: Final = "disk usage operation is already running"
+LONGEST_WAIT_S: Final = 120.0
+PAUSE_S: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +50,25 @@ async def build_cache_bytes(engine: Engine) -> int:
     """What the build cache takes that no image shares."""
     info = await engine.describe()
     params = {"type": "build-cache"} if info.api_version >= DF_BY_TYPE else {}
-    shown = await engine.call("measure its build cache", "system/df", params=params, timeout=SLOW)
+    shown = await _measured(engine, params)
     if usage := shown.get("BuildCacheUsage"):
         return int(usage.get("TotalSize") or 0)
     return sum(int(entry.get("Size") or 0) for entry in shown.get("BuildCache") or () if not entry.get("Shared"))
+
+
+async def _measured(engine: Engine, params: dict[str, str]) -> Any:
+    """What ``system/df`` says. An engine before Docker 23 measures for one at a time and answers everybody else with
+    HTTP 500 meanwhile (moby, daemon/disk_usage.go): whoever that is, it is over soon.
+    """
+    now = asyncio.get_running_loop().time
+    give_up = now() + LONGEST_WAIT_S
+    while True:
+        try:
+            return await engine.call("measure its build cache", "system/df", params=params, timeout=SLOW)
+        except EngineRefused as error:
+            if MEASURING not in error.message or now() > give_up:
+                raise
+        await asyncio.sleep(PAUSE_S)
 
 
 async def prune_build_cache(engine: Engine, keep_bytes: int) -> int:

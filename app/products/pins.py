@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 LONGEST_TRACK: Final = 200
+SET_OF_CHARACTERS: Final = re.compile(r"\[[^\]]*\]")  # the hyphen of [0-9] speaks of no pre-release
 VERSION: Final = re.compile(
     r"[vV]?(?P<major>\d{1,15})(?:\.(?P<minor>\d{1,15}))?(?:\.(?P<patch>\d{1,15}))?"
     r"(?:-(?P<pre>[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*))?(?:\+[0-9A-Za-z.-]+)?",
@@ -112,7 +113,7 @@ def matches(track: str, tag: str) -> bool:
     if is_range(track):
         return version is not None and bool(satisfies(version, track, loose=True))
     prerelease = version is not None and "-" in version
-    return fnmatchcase(tag, track) and (not prerelease or "-" in track)
+    return fnmatchcase(tag, track) and (not prerelease or "-" in SET_OF_CHARACTERS.sub("", track))
 
 
 def newer(tag: str, than: str, *, made_later: bool) -> bool:

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from app.engine.service import apply_service, read_service, remove_service
-from app.engine.shape import LABEL_PRODUCT
+from app.engine.shape import LABEL_PRODUCT, TaskState
 from app.errors import EngineRefused, EngineUnavailable, LeaseLost, RolloutOvertaken, SwarmUnavailable
 from app.postgres.pool import transaction
 from app.rollouts import store
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 LOOK_S: Final = 0.25
 STRAGGLER_S: Final = 3.0
+MOST_LOOKS: Final = 20
 
 Judge: TypeAlias = "Callable[[ServiceSnapshot | None, Steady | None, datetime], Verdict]"
 
@@ -75,12 +76,24 @@ class Lookout:
             service = await self.read(name)
         if service is None or service.labels.get(LABEL_PRODUCT) != product:
             return
+        await self._forgotten(service)
         if not await self._holds():
             raise self.lost()
         try:
             await remove_service(self._engine, name)
         except SwarmUnavailable as error:
             raise EngineUnavailable(f"the swarm does not take changes now: {error}") from error
+
+    async def _forgotten(self, service: ServiceSnapshot | None) -> None:
+        """Wait, not for ever, until the swarm has forgotten the tasks that it is about to forget. A manager panics when
+        their service is removed at that very moment: swarmkit, orchestrator/service.go, SetServiceTasksRemove, seen
+        with 20.10.24.
+        """
+        for _ in range(MOST_LOOKS):
+            if service is None or not any(task.desired_state is TaskState.REMOVE for task in service.tasks):
+                return
+            await asyncio.sleep(LOOK_S)
+            service = await self.read(service.name)
 
     async def watch(self, name: str, judge: Judge, steady: Steady | None = None) -> Broken | None:
         """Look until all is well (None) or it never will be; every change between two looks is recorded."""

@@ -102,20 +102,26 @@ delete from products
 select id from rollouts where product_id = $1 and kind = 'remove' and state in ('pending', 'applying', 'converging');
 
 -- name: past_deploys
--- What a product has successfully run, oldest first; equal fingerprints mean equal services.
+-- What a product has successfully run, oldest first; equal fingerprints mean equal services. A rollback under way counts,
+-- so that a second one goes further back, and not to what the first one leaves.
 select id, reason, fingerprint from (
   select id, reason, md5(row(image, env_sealed, port, container_port, publish_mode, replicas, healthcheck)::text) as fingerprint
-    from rollouts where product_id = $1 and kind = 'deploy' and state = 'done' order by id desc limit 500) newest
+    from rollouts
+   where product_id = $1 and kind = 'deploy'
+     and (state = 'done' or reason = 'rollback' and state in ('pending', 'applying', 'converging'))
+   order by id desc limit 500) newest
  order by id;
 
 -- name: wanted_fingerprint
--- The fingerprint of what a product asks for now; one without a pin asks for what it runs.
-select md5(row(coalesce(b.exact_ref, live.image), p.env_sealed, p.port, p.container_port, p.publish_mode, p.replicas,
+-- The fingerprint of what a product asks for now; one without a pin asks for what is rolled out, else for what it runs.
+select md5(row(coalesce(b.exact_ref, coming.image, live.image), p.env_sealed, p.port, p.container_port, p.publish_mode, p.replicas,
                p.healthcheck)::text)
   from products p
   left join docker_images i on i.id = p.image_id
   left join builds b on b.id = coalesce(p.held_build_id, i.live_build_id)
   left join rollouts live on live.id = p.live_rollout_id
+  left join rollouts coming on coming.product_id = p.id and coming.kind = 'deploy'
+                           and coming.state in ('pending', 'applying', 'converging')
  where p.id = $1;
 
 -- name: images_rolled_out

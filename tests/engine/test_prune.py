@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import shutil
 import tempfile
@@ -66,6 +67,11 @@ async def test_what_does_not_carry_the_label_of_the_build_is_left_alone(yard: Ya
     built = await made(yard)
     assert await remove_from_engine(yard.engine, replace(built, build_id=built.build_id + 1)) is None
     assert await inspect_image(yard.engine, built.image_ref) is not None
+
+
+async def test_the_cache_is_measured_for_several_at_once(yard: Yard) -> None:
+    sizes = await asyncio.gather(*(build_cache_bytes(yard.engine) for _ in range(8)))
+    assert all(size >= 0 for size in sizes)
 
 
 async def test_the_names_that_others_gave_stay(yard: Yard) -> None:

@@ -25,6 +25,7 @@ async def serve(app: ASGIApp, port: int = 0) -> AsyncIterator[str]:
     """
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # inherited; asyncio sets it on few sockets
         listener.bind((LOOPBACK, port))
         config = uvicorn.Config(
             app, lifespan="off", ws="none", access_log=False, log_config=None, timeout_graceful_shutdown=1

@@ -81,6 +81,26 @@ async def status_of(
     return sent[0]["status"], json.loads(b"".join(message.get("body", b"") for message in sent[1:]))
 
 
+async def test_a_body_that_its_sender_never_finishes_is_nobodys_error(pool: Pool) -> None:
+    sent: list[Message] = []
+    coming: list[Message] = [{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}]
+
+    async def receive() -> Message:
+        return coming.pop(0)
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    app = create_app(api_services(pool))
+    token = await token_for(pool, Role.ADMIN)
+    scope = {"type": "http", "method": "POST", "path": "/api/v1/repositories", "query_string": b""}
+    with structlog.testing.capture_logs() as logged:
+        await app(scope | {"headers": [(b"authorization", f"Bearer {token}".encode())]}, receive, send)
+    assert [entry["event"] for entry in logged] == ["request_abandoned"]
+    assert sent[0]["status"] == 400
+    assert await audit_rows(pool) == []
+
+
 @pytest.fixture
 async def tokens(pool: Pool) -> dict[str, str | None]:
     """A token of every kind that there is; the names of those that are no good begin with "no"."""

@@ -18,7 +18,7 @@ from app.postgres.pool import transaction
 from app.products import store
 from app.products.model import ProductStatus
 from app.rollouts import store as rollouts
-from app.rollouts.model import RolloutKind, RolloutReason, RolloutState
+from app.rollouts.model import RolloutKind, RolloutReason, RolloutState, rollback_target
 from app.settings import load_settings
 from tests.factories import (
     VAULT,
@@ -285,6 +285,19 @@ async def test_what_a_product_has_been_is_told_apart_by_all_that_a_rollback_rest
         past, wanted = await rollouts.past_deploys(conn, made)
     assert len({one.fingerprint for one in past}) == len(changes) + 1
     assert past[-1].fingerprint == past[-2].fingerprint == wanted
+
+
+async def test_a_second_rollback_goes_further_back_although_the_first_is_under_way(pool: Pool) -> None:
+    made = await product(pool, await built_image(pool))
+    ran = []
+    for replicas in (1, 2, 3):
+        await pool.execute("update products set replicas = $2 where id = $1", made, replicas)
+        ran.append(await rolled_out(pool, made))
+    for replicas, target in ((2, ran[0]), (1, None)):
+        await pool.execute("update products set replicas = $2 where id = $1", made, replicas)
+        async with transaction(pool) as conn:
+            await rollouts.enqueue(conn, [made], kind=RolloutKind.DEPLOY, reason=RolloutReason.ROLLBACK)
+            assert rollback_target(*await rollouts.past_deploys(conn, made)) == target
 
 
 async def test_changes_are_audited_by_the_names_of_fields_and_variables(pool: Pool, api: httpx.AsyncClient) -> None:

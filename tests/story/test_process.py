@@ -116,6 +116,13 @@ async def test_a_port_in_use_is_one_sentence_and_1(tmp_path: Path, database: str
     assert "Traceback" not in ended.output
 
 
+async def test_a_host_that_is_not_of_this_machine_is_one_sentence_that_names_it(tmp_path: Path, database: str) -> None:
+    ended = await run("serve", DATABASE_URL=database, TAGSHIP_DATA_DIR=str(tmp_path), TAGSHIP_HOST="203.0.113.7")
+    assert ended.code == 1
+    assert "check TAGSHIP_HOST" in ended.output
+    assert "while attempting" not in ended.output
+
+
 async def test_migrate_says_what_it_did(tmp_path: Path, empty_database: str) -> None:
     environment = {"DATABASE_URL": empty_database, "TAGSHIP_DATA_DIR": str(tmp_path)}
     assert "0001_start" in (await run("migrate", **environment)).output

@@ -185,7 +185,16 @@ async def test_a_product_is_listened_to_and_deleted(world: World) -> None:
         await world.page(product)
     again_made = await world.product("allianz", image["id"], port=product["port"])
     assert again_made["slug"] == product["slug"]
-    assert [one["state"] for one in await world.get(f"/products/{again_made['id']}/rollouts")] == []
+    path = f"/products/{again_made['id']}"
+    assert [one["state"] for one in await world.get(f"{path}/rollouts")] == []
+    for _ in range(2):  # without a service, then with one that is scaled to nothing
+        await world.post(f"{path}/start", None, 202)
+        listening = Events(world, f"{path}/logs?follow=true")
+        assert (await world.rollout_of(again_made, "start"))["state"] == "done"
+        await until(heard(listening, 1), "a product that starts is followed")
+        await world.post(f"{path}/stop?wait=60", None, 202)
+        assert (await listening.ended())[1:] == ("end", "stopped")
+        await world.told_about("Allianz", "Allianz")
 
 
 def heard(listening: Events, lines: int = 0) -> Callable[[], Awaitable[bool]]:

@@ -22,6 +22,7 @@ REFUSED = [
     (Repo, "acme/.."),
     (Repo, "-acme/x"),
     (Repo, "acme/x/y"),
+    (Repo, "acme/x.git"),
     (GitTag, "a..b"),
     (GitTag, "a b"),
     (GitTag, "x.lock"),

@@ -91,9 +91,9 @@ RELEASE_RULES = st.one_of(
     st.builds("{}.x".format, PARTS),
     st.builds(">={}.{} <{}".format, PARTS, PARTS, PARTS),
     st.builds("v{}.*".format, PARTS),
-    st.sampled_from(["*", "x", ">=0.5", "v*"]),
+    st.sampled_from(["*", "x", ">=0.5", "v*", "v[0-9]*"]),
 )
-PRERELEASE_RULES = st.sampled_from(["^1.0.0-rc.0", "~2.1.0-alpha", ">=0.0.0-0", "v*-rc*", "v1.*-*"])
+PRERELEASE_RULES = st.sampled_from(["^1.0.0-rc.0", "~2.1.0-alpha", ">=0.0.0-0", "v*-rc*", "v1.*-*", "v[0-9]*-*"])
 RULES = st.one_of(RELEASE_RULES, PRERELEASE_RULES)
 
 

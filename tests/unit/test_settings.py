@@ -189,6 +189,17 @@ def test_several_webhook_secrets_are_split() -> None:
     assert load_settings({"GITHUB_WEBHOOK_SECRET": " new , old,"}).webhook_secrets == ("new", "old")
 
 
+@pytest.mark.parametrize(
+    "token", [" canary-with-blanks ", "canary\ncanary-canary", "é" * 20, "canary\0" * 3, "c" * 1001]
+)
+def test_a_token_that_no_header_can_carry_is_refused(token: str) -> None:
+    sentence = "must be plain ASCII without blanks, 1000 characters at most"
+    assert set(problems(TAGSHIP_API_TOKEN=token, GITHUB_TOKEN=token)) == {
+        f"TAGSHIP_API_TOKEN: {sentence}",
+        f"GITHUB_TOKEN: {sentence}",
+    }
+
+
 def test_empty_values_count_as_unset() -> None:
     assert load_settings({"SLACK_WEBHOOK_URL": "", "TAGSHIP_PORT": " "}) == load_settings({})
 

@@ -131,3 +131,9 @@ class LocalImageOut(Out):
             ours=image_id is not None,
             image_id=image_id,
         )
+
+
+class UnfinishedOut(Out):
+    """What was deleted, and what of it follows later."""
+
+    detail: str

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from app.api.fields import CheckTest, Count, DisplayName, Env, IdIn, Port, Replicas, RowId, SearchText, Slug, Track
 from app.api.schema.base import In, Out, Time
@@ -26,7 +26,24 @@ class HealthcheckIn(In):
         return Healthcheck(test, self.interval_s, self.timeout_s, self.retries, self.start_period_s)
 
 
+# What is checked across fields, as the OpenAPI document shows it.
+NEEDS_IMAGE: Final[dict[str, Any]] = {
+    "anyOf": [
+        {"required": ["image_id"], "properties": {"image_id": {"type": "integer"}}},
+        {"properties": {"track": {"type": "null"}, "when_built": {"const": False}}},
+    ]
+}
+NO_RULE_WITHOUT_PIN: Final[dict[str, Any]] = {
+    "not": {
+        "required": ["image_id", "track"],
+        "properties": {"image_id": {"type": "null"}, "track": {"type": "string"}},
+    }
+}
+
+
 class ProductIn(In):
+    model_config = ConfigDict(json_schema_extra=NEEDS_IMAGE)
+
     name: DisplayName
     slug: Slug
     port: Port
@@ -42,6 +59,8 @@ class ProductIn(In):
 
 class ProductPatch(In):
     """Only what is given changes; ``null`` is a value where the field may be empty."""
+
+    model_config = ConfigDict(json_schema_extra=NO_RULE_WITHOUT_PIN)
 
     name: DisplayName = ""
     port: Port = 1
@@ -67,7 +86,7 @@ class DeleteQuery(In):
 
 
 class RollbackIn(In):
-    to: RowId | None = None
+    to: IdIn | None = None
 
 
 class LiveOut(Out):
