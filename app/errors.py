@@ -19,6 +19,15 @@ class AppError(Exception):
     retryable: ClassVar[bool] = False
 
 
+def sentence_of(error: Exception) -> str:
+    """What people are told of a job that ended with this; a bug's own words are for the log alone, they may hold
+    anything.
+    """
+    if isinstance(error, AppError):
+        return str(error)
+    return f"an internal error ({type(error).__name__}); Tagship's log says more (job_crashed)"
+
+
 class SettingsInvalid(AppError):
     """The environment does not make valid settings; lists every problem, not only the first."""
 

@@ -29,7 +29,8 @@ from app.registry.client import RegistryClient
 from app.reports import store as reports
 from app.reports.work import ReportStage
 from app.retention import store as chores
-from app.retention.work import ChoreStage, Upkeep
+from app.retention.upkeep import Upkeep
+from app.retention.work import ChoreStage
 from app.rollouts import store as rollouts
 from app.rollouts.work import RolloutStage
 from app.sealing import Vault, load_or_create_secret

@@ -94,6 +94,13 @@ class Settings(BaseModel):
             raise ValueError(f"must be plain ASCII without blanks, {LONGEST_TOKEN} characters at most")
         return value
 
+    @field_validator("github_webhook_secret")
+    @classmethod
+    def _names_a_secret(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().strip(" ,\t\r\n"):
+            raise ValueError("must be one secret, or several separated by commas")
+        return value
+
     @field_validator("github_api_url", "tagship_public_url")
     @classmethod
     def _is_base_url(cls, value: str | None) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -21,6 +22,7 @@ Found = TypeVar("Found")
 
 MOST_BODY_BYTES: Final = 1024 * 1024
 LARGEST_ID: Final = 2**63 - 1
+WEIGHT: Final = re.compile(r"[01](?:\.\d{0,3})?", re.ASCII)
 
 
 async def json_body(request: Request, model: type[ModelT]) -> ModelT:
@@ -90,6 +92,23 @@ def found(thing: Found | None, what: str, name: object) -> Found:
     if thing is None:
         raise missing(what, name)
     return thing
+
+
+def prefers(request: Request, media: str, over: str) -> bool:
+    """Whether a client would rather have ``media`` than ``over``, which it gets when it does not say (RFC 9110,
+    12.5.1).
+    """
+    weights: dict[str, float] = {}
+    for part in request.headers.get("accept", "").lower().split(","):
+        name, *parameters = (text.strip() for text in part.split(";"))
+        weight = next((text[2:] for text in parameters if text.startswith("q=")), "1")
+        weights.setdefault(name, float(weight) if WEIGHT.fullmatch(weight) else 0.0)
+    kept = list(weights)
+    if media not in weights or weights[media] == 0:
+        return False
+    if over not in weights or weights[media] != weights[over]:
+        return weights[media] > weights.get(over, 0)
+    return kept.index(media) < kept.index(over)
 
 
 def missing(what: str, name: object) -> Problem:

@@ -22,5 +22,5 @@ async def list_audit(request: Request) -> Response:
     """
     asked = query(request, AuditQuery)
     async with transaction(services_of(request).pool) as conn:
-        found = await audit.entries(conn, **asked.model_dump())
-    return page(request, [AuditOut.of(entry) for entry in found], asked.limit, found[-1].id if found else None)
+        listed = await audit.entries(conn, **asked.model_dump())
+    return page(request, listed, AuditOut.of, asked.limit)

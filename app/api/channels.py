@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 
 from app.access import audit
 from app.access.model import Subject
-from app.api.asking import json_body, missing, path_id, query
+from app.api.asking import found, json_body, path_id, query
 from app.api.auth import act_of
 from app.api.paging import page
 from app.api.schema.base import PageQuery
@@ -60,8 +60,8 @@ async def list_channels(request: Request) -> Response:
     """200 a page of channels, newest first; the one of SLACK_WEBHOOK_URL is among them."""
     asked = query(request, PageQuery)
     async with transaction(services_of(request).pool) as conn:
-        found = await store.list_page(conn, before=asked.before, limit=asked.limit)
-    return page(request, [ChannelOut.of(one) for one in found], asked.limit, found[-1].id if found else None)
+        listed = await store.list_page(conn, before=asked.before, limit=asked.limit)
+    return page(request, listed, ChannelOut.of, asked.limit)
 
 
 async def read_channel(request: Request) -> Response:
@@ -77,9 +77,7 @@ async def change_channel(request: Request) -> Response:
     channel_id, services = path_id(request, "channel"), services_of(request)
     try:
         async with transaction(services.pool) as conn:
-            before = await store.lock(conn, channel_id)
-            if before is None:
-                raise missing("channel", channel_id)
+            before = found(await store.lock(conn, channel_id), "channel", channel_id)
             after = await store.update(conn, changed(services.vault, before, patch))
             if not after.enabled:
                 await notices.fail_stranded(conn)
@@ -94,9 +92,7 @@ async def delete_channel(request: Request) -> Response:
     """204: gone, with all notices that were or would be sent to it. 409 for the channel of SLACK_WEBHOOK_URL."""
     channel_id = path_id(request, "channel")
     async with transaction(services_of(request).pool) as conn:
-        channel = await store.lock(conn, channel_id)
-        if channel is None:
-            raise missing("channel", channel_id)
+        channel = found(await store.lock(conn, channel_id), "channel", channel_id)
         if not await store.delete(conn, channel_id):
             raise Problem(
                 HTTPStatus.CONFLICT,
@@ -143,10 +139,7 @@ def changed(vault: Vault, before: Channel, patch: ChannelPatch) -> Channel:
 async def _channel(request: Request) -> Channel:
     channel_id = path_id(request, "channel")
     async with transaction(services_of(request).pool) as conn:
-        channel = await store.read(conn, channel_id)
-    if channel is None:
-        raise missing("channel", channel_id)
-    return channel
+        return found(await store.read(conn, channel_id), "channel", channel_id)
 
 
 def _address(services: Services, channel: Channel) -> SecretStr:

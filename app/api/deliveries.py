@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from app.access import audit
-from app.api.asking import missing, path_id, query
+from app.api.asking import found, missing, path_id, query
 from app.api.auth import act_of
 from app.api.paging import page
 from app.api.schema.deliveries import DeliveryDetailOut, DeliveryOut, DeliveryQuery, ReplayOut
@@ -36,8 +36,8 @@ async def list_deliveries(request: Request) -> Response:
     """200 a page of the inbox, newest first, without bodies; by ``state``, ``repo`` and ``event``."""
     asked = query(request, DeliveryQuery)
     async with transaction(services_of(request).pool) as conn:
-        found = await inbox.list_page(conn, **asked.model_dump())
-    return page(request, [DeliveryOut.of(one) for one in found], asked.limit, found[-1].id if found else None)
+        listed = await inbox.list_page(conn, **asked.model_dump())
+    return page(request, listed, DeliveryOut.of, asked.limit)
 
 
 async def read_delivery(request: Request) -> Response:
@@ -93,10 +93,7 @@ async def replay_delivery(request: Request) -> Response:
 async def _delivery(request: Request) -> Delivery:
     delivery_id = path_id(request, "delivery")
     async with transaction(services_of(request).pool) as conn:
-        delivery = await inbox.read(conn, delivery_id)
-    if delivery is None:
-        raise missing("delivery", delivery_id)
-    return delivery
+        return found(await inbox.read(conn, delivery_id), "delivery", delivery_id)
 
 
 def _frame(shown: dict[str, object], text: str | None) -> bytes:

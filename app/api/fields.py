@@ -23,14 +23,20 @@ IMAGE_PART: Final = re.compile(r"[a-z0-9]+(?:(?:[._]|__|-{1,8})[a-z0-9]+)*", re.
 ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*", re.ASCII)
 BAD_IN_GIT_REF: Final = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|^/|/$|\.$|(?:^|/)\.|\.lock(?:/|$)")
 BAD_IN_PATH: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\\]|^/|(?:^|/)\.\.(?:/|$)")
-VERSION: Final = r"[v=]?(?:\d{1,9}|[xX*])(?:\.(?:\d{1,9}|[xX*])){0,2}(?:-[0-9A-Za-z]+(?:[.-][0-9A-Za-z]+)*)?"
-COMPARATOR: Final = rf"(?:\^|~|[<>]=?|=)? ?{VERSION}"
-RANGE: Final = rf"{COMPARATOR}(?:(?: - | \|\| | ){COMPARATOR})*"
+NUMBER: Final = r"(?:0|[1-9][0-9]{0,8})"
+WHOLE: Final = (
+    rf"{NUMBER}(?:\.{NUMBER}){{2}}(?:-[0-9A-Za-z]+(?:[.-][0-9A-Za-z]+)*)?(?:\+[0-9A-Za-z]+(?:\.[0-9A-Za-z]+)*)?"
+)
+VERSION: Final = rf"v?(?:{WHOLE}|(?:{NUMBER}|[xX*])(?:\.(?:{NUMBER}|[xX*])){{0,2}})"
+COMPARATOR: Final = rf"(?:\^|~>?|[<>]=?|=)? ?{VERSION}"
+RANGE: Final = rf"{COMPARATOR}(?:(?: ?\|\| ?| ){COMPARATOR}| - {VERSION})*"
 GLOB: Final = r"[^\x00-\x1f\x7f-\x9f]*[*?\[][^\x00-\x1f\x7f-\x9f]*"
 TRACK: Final = re.compile(rf"{RANGE}|{GLOB}")
+LABEL: Final = re.compile(r"[!-~](?:[ -~]*[!-~])?", re.ASCII)
 IN_URL: Final = re.compile(r"[!-~]+", re.ASCII)
 ADDRESS: Final = r"https?://[A-Za-z0-9][A-Za-z0-9.-]*(?::[1-9][0-9]{0,3})?(?:[/?][!-\"$-~]*)?"
 RFC3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
+LONGEST_VARIABLE: Final = 128 * 1024  # of NAME=value: MAX_ARG_STRLEN, execve(2)
 MOST_ENV_CHARACTERS: Final = 256 * 1024
 
 
@@ -87,6 +93,8 @@ def _env(value: dict[str, str]) -> dict[str, str]:
             raise ValueError(f"{name[:50]!r} is not a name of an environment variable")
         if "\x00" in text:
             raise ValueError(f"the value of {name} contains a NUL character")
+        if len(f"{name}={text}".encode()) >= LONGEST_VARIABLE:
+            raise ValueError(f"the value of {name} is longer than the {LONGEST_VARIABLE:,} bytes that Linux allows")
         if "{{" in text:
             raise ValueError(f"the value of {name} contains {{{{, which Docker Swarm would read as a template")
     if sum(len(name) + len(text) for name, text in value.items()) > MOST_ENV_CHARACTERS:
@@ -110,8 +118,8 @@ def _check(value: str | list[str]) -> str | list[str]:
 
 
 def _label(value: str) -> str:
-    if not value.isprintable() or value != value.strip():
-        raise ValueError("must be printable characters, without blanks at its ends")
+    if not LABEL.fullmatch(value):
+        raise ValueError("must be plain ASCII characters, without blanks at its ends")
     return value
 
 
@@ -214,9 +222,7 @@ Track = Annotated[
 ]
 Port = Annotated[int, Field(ge=1, le=65535, examples=[8001]), BeforeValidator(_whole)]
 Replicas = Annotated[int, Field(ge=1, le=1000, examples=[2]), BeforeValidator(_whole)]
-Label = Annotated[
-    str, StringConstraints(min_length=1, max_length=100), AfterValidator(_label), _shown(r"[!-~](?:[ -~]*[!-~])?")
-]
+Label = Annotated[str, StringConstraints(min_length=1, max_length=100), AfterValidator(_label), _shown(LABEL.pattern)]
 WebhookUrl = Annotated[
     str,
     StringConstraints(max_length=2000),

@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from app.access import audit
 from app.access.model import Subject
-from app.api.asking import json_body, missing, path_id, query
+from app.api.asking import found, json_body, path_id, query
 from app.api.auth import act_of
 from app.api.paging import page
 from app.api.retention import upkeep_of
@@ -63,12 +63,13 @@ async def github_tags(request: Request) -> Response:
 
 async def create_image(request: Request) -> Response:
     """201 the image, pending; a missing ``commit_sha`` is the one that the tag has now. 404 when GitHub knows no such
-    repository, tag or commit, 409 when ``name:tag`` exists.
+    repository, tag or commit, 409 when ``name:tag`` exists, or when images of that name are made of another repository:
+    products that track the name would run somebody else's code.
     """
     wanted = await json_body(request, ImageIn)
     services = services_of(request)
-    found = await services.github.resolve_commit(wanted.repo, wanted.tag)
-    if wanted.commit_sha not in {None, found.sha}:
+    tagged = await services.github.resolve_commit(wanted.repo, wanted.tag)
+    if wanted.commit_sha not in {None, tagged.sha}:
         await _need_commit(services, wanted.repo, str(wanted.commit_sha))
     name = wanted.image_name or default_image_name(wanted.repo)
     async with transaction(services.pool) as conn:
@@ -76,12 +77,12 @@ async def create_image(request: Request) -> Response:
         image_id = await store.insert_image(conn, name=name, tag=wanted.tag, repo=wanted.repo, ref=ref)
         if image_id is None:
             raise await _exists(conn, name, wanted.tag)
-        registration = await _registration(conn, wanted.repo, name)
+        registration = await _own_registration(conn, wanted.repo, name)
         await store.enqueue(
             conn,
             image_id,
             cause=Cause.API,
-            commit=wanted.commit_sha or found.sha,
+            commit=wanted.commit_sha or tagged.sha,
             recipe=registration.recipe if registration else Recipe(),
             repository_id=registration.id if registration else None,
         )
@@ -97,7 +98,7 @@ async def list_images(request: Request) -> Response:
     """
     asked = query(request, ImageQuery)
     async with transaction(services_of(request).pool) as conn:
-        found = await store.list_images(
+        listed = await store.list_images(
             conn,
             name=asked.name,
             tag=asked.tag,
@@ -106,7 +107,7 @@ async def list_images(request: Request) -> Response:
             before=asked.before,
             limit=asked.limit,
         )
-    return page(request, [ImageOut.of(image) for image in found], asked.limit, found[-1].id if found else None)
+    return page(request, listed, ImageOut.of, asked.limit)
 
 
 async def read_image(request: Request) -> Response:
@@ -144,8 +145,8 @@ async def list_builds(request: Request) -> Response:
     image_id = path_id(request, "image")
     async with transaction(services_of(request).pool) as conn:
         await _image(conn, image_id)
-        found = await store.builds_of(conn, image_id)
-    return JSONResponse(dump_all([BuildOut.of(build, delivery) for build, delivery in found]))
+        listed = await store.builds_of(conn, image_id)
+    return JSONResponse(dump_all([BuildOut.of(build, delivery) for build, delivery in listed]))
 
 
 async def cancel_build(request: Request) -> Response:
@@ -153,9 +154,11 @@ async def cancel_build(request: Request) -> Response:
     image_id = path_id(request, "image")
     async with transaction(services_of(request).pool) as conn:
         image = await _locked(conn, image_id)
-        if not await store.cancel(conn, image.latest_build_id):
+        asked = await store.cancel(conn, image.latest_build_id)
+        if asked is store.Cancel.NOTHING:
             raise Problem(HTTPStatus.CONFLICT, f"image {image_id} is {image.build_status}: there is nothing to cancel")
-        await audit.record(conn, act_of(request), _subject(image), build=image.latest_build_id)
+        if asked is store.Cancel.ASKED:
+            await audit.record(conn, act_of(request), _subject(image), build=image.latest_build_id)
         image = await _image(conn, image_id)
     return JSONResponse(ImageOut.of(image).model_dump(mode="json"), HTTPStatus.ACCEPTED)
 
@@ -169,7 +172,7 @@ async def rebuild_image(request: Request) -> Response:
     commit = (await services.github.resolve_commit(image.github_repo, image.tag)).sha
     async with transaction(services.pool) as conn:
         image = await _locked(conn, image_id)
-        registration = await _registration(conn, image.github_repo, image.name)
+        registration = await _own_registration(conn, image.github_repo, image.name)
         latest = await store.read(conn, image.latest_build_id)
         assert latest is not None
         await store.enqueue(
@@ -218,15 +221,15 @@ async def delete_image(request: Request) -> Response:
     return Response(status_code=HTTPStatus.NO_CONTENT)
 
 
-def _refuse(image: Image, found: retention.Busy | list[retention.InUse]) -> None:
+def _refuse(image: Image, obstacles: retention.Busy | list[retention.InUse]) -> None:
     """Raise the 409 of an image that cannot be deleted now."""
     name = f"image {image.name}:{image.tag}"
-    if isinstance(found, retention.Busy):
+    if isinstance(obstacles, retention.Busy):
         raise Problem(HTTPStatus.CONFLICT, f"{name} is being built; cancel that first")
-    if found:
-        slugs = ", ".join(product.slug for product in found[:SHOWN_PRODUCTS])
-        more = f" and {len(found) - SHOWN_PRODUCTS} more" if len(found) > SHOWN_PRODUCTS else ""
-        products = [{"id": product.id, "slug": product.slug, "name": product.name} for product in found]
+    if obstacles:
+        slugs = ", ".join(product.slug for product in obstacles[:SHOWN_PRODUCTS])
+        more = f" and {len(obstacles) - SHOWN_PRODUCTS} more" if len(obstacles) > SHOWN_PRODUCTS else ""
+        products = [{"id": product.id, "slug": product.slug, "name": product.name} for product in obstacles]
         detail = f"{name} is what products are pinned to or run: {slugs}{more}"
         raise Problem(HTTPStatus.CONFLICT, detail, products=products)
 
@@ -236,10 +239,13 @@ async def _need_commit(services: Services, repo: str, sha: str) -> None:
         raise field_problem("commit_sha", f"{repo} has no commit {sha} on GitHub", status=HTTPStatus.NOT_FOUND)
 
 
-async def _registration(conn: Connection, repo: str, image_name: str) -> Repository | None:
-    """The registration that says how this repository becomes an image of that name."""
-    found = await repositories.registrations_of(conn, repo)
-    return next((registration for registration in found if registration.image_name == image_name), None)
+async def _own_registration(conn: Connection, repo: str, image_name: str) -> Repository | None:
+    """The registration that says how this repository becomes an image of that name; 409 when it is another one's."""
+    registration = await repositories.registration_named(conn, image_name)
+    if registration is not None and registration.repo.lower() != repo.lower():
+        sentence = f"images named {image_name} are made of {registration.repo} here; give this one another name"
+        raise field_problem("image_name", sentence, status=HTTPStatus.CONFLICT)
+    return registration
 
 
 def _subject(image: Image) -> Subject:
@@ -253,14 +259,8 @@ async def _exists(conn: Connection, name: str, tag: str) -> Problem:
 
 
 async def _image(conn: Connection, image_id: int | ImageId) -> Image:
-    image = await store.read_image(conn, image_id)
-    if image is None:
-        raise missing("image", image_id)
-    return image
+    return found(await store.read_image(conn, image_id), "image", image_id)
 
 
 async def _locked(conn: Connection, image_id: int) -> Image:
-    image = await store.lock_image(conn, image_id)
-    if image is None:
-        raise missing("image", image_id)
-    return image
+    return found(await store.lock_image(conn, image_id), "image", image_id)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.responses import StreamingResponse
 
-from app.api.asking import missing, path_id
+from app.api.asking import found, path_id, prefers
 from app.api.services import services_of
 from app.builds import store
 from app.builds.log import follow_log, stored_log
@@ -33,10 +33,8 @@ async def read_log(request: Request) -> Response:
     image_id = path_id(request, "image")
     services = services_of(request)
     async with transaction(services.pool) as conn:
-        image = await store.read_image(conn, image_id)
-    if image is None:
-        raise missing("image", image_id)
-    if "text/plain" in request.headers.get("accept", ""):
+        image = found(await store.read_image(conn, image_id), "image", image_id)
+    if prefers(request, "text/plain", over="text/event-stream"):
         text = stored_log(services.pool, image.latest_build_id)
         return StreamingResponse(text, media_type="text/plain; charset=utf-8")
     after = resume_after(request.headers.get("last-event-id", ""), image.latest_build_id)

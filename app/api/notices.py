@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from starlette.responses import JSONResponse
 
-from app.api.asking import missing, path_id, query
+from app.api.asking import found, path_id, query
 from app.api.paging import page
 from app.api.schema.notices import NoticeOut, NoticeQuery
 from app.api.services import services_of
@@ -22,16 +22,13 @@ async def list_notices(request: Request) -> Response:
     """200 a page of notices, newest first, of every state and channel or of one."""
     asked, services = query(request, NoticeQuery), services_of(request)
     async with transaction(services.pool) as conn:
-        found = await store.list_page(conn, **asked.model_dump())
-    shown = [NoticeOut.of(notice, services.settings.public_url) for notice in found]
-    return page(request, shown, asked.limit, found[-1].id if found else None)
+        listed = await store.list_page(conn, **asked.model_dump())
+    return page(request, listed, lambda one: NoticeOut.of(one, services.settings.public_url), asked.limit)
 
 
 async def read_notice(request: Request) -> Response:
     """200 the notice: its text, its state, and what the receiver answered last."""
     notice_id, services = path_id(request, "notice"), services_of(request)
     async with transaction(services.pool) as conn:
-        notice = await store.read(conn, notice_id)
-    if notice is None:
-        raise missing("notice", notice_id)
+        notice = found(await store.read(conn, notice_id), "notice", notice_id)
     return JSONResponse(NoticeOut.of(notice, services.settings.public_url).model_dump(mode="json"))

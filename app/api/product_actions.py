@@ -63,7 +63,7 @@ async def stop_product(request: Request) -> Response:
             reason=RolloutReason.STOP,
             unpinned_image=services.settings.tagship_default_image,
         )
-        await _audit(conn, request, product, rollout_id)
+        await record_change(conn, request, product, rollout=rollout_id)
     return await accepted(services, rollout_id, asked.wait)
 
 
@@ -98,7 +98,8 @@ async def rollback_product(request: Request) -> Response:
         await refuse_taken_port(conn, after.port, product_id)
         unpinned = target.image if after.image_id is None else None
         rollout_id = await roll_out(conn, product_id, RolloutReason.ROLLBACK, after, unpinned)
-        await _audit(conn, request, before, rollout_id, to=target.id, **names_changed(before.fields, after))
+        details = names_changed(before.fields, after)
+        await record_change(conn, request, before, rollout=rollout_id, to=target.id, **details)
     return await accepted(services, rollout_id, asked.wait)
 
 
@@ -163,7 +164,7 @@ async def _deploy(request: Request, reason: RolloutReason) -> Response:
             # Not locked: a build that ends meanwhile waits for the product and then rolls it out again.
             refuse_unbuilt(await builds.read_image(conn, product.fields.image_id))
         rollout_id = await roll_out(conn, product_id, reason, product.fields, unpinned)
-        await _audit(conn, request, product, rollout_id)
+        await record_change(conn, request, product, rollout=rollout_id)
     return await accepted(services, rollout_id, asked.wait)
 
 
@@ -212,6 +213,6 @@ def refuse_unbuilt(image: Image | None) -> None:
         raise field_problem("image_id", image.not_runnable, status=CONFLICT)
 
 
-async def _audit(conn: Connection, request: Request, product: Product, rollout_id: int, **details: object) -> None:
-    subject = Subject("product", product.id, product.slug)
-    await audit.record(conn, act_of(request), subject, rollout=rollout_id, **details)
+async def record_change(conn: Connection, request: Request, product: Product, **details: object) -> None:
+    """Write what this request does to the product into the audit log."""
+    await audit.record(conn, act_of(request), Subject("product", product.id, product.slug), **details)

@@ -111,11 +111,17 @@ def _shown(task: TaskSnapshot, nodes: dict[str, str], images: dict[str, tuple[st
 
 
 async def _text(first: list[TaskLine], rest: AsyncGenerator[list[TaskLine], None] | None) -> AsyncIterator[str]:
+    """The lines as they arrive; what the engine breaks off in the middle ends with a line that says so."""
     yield _joined(first)
-    if rest is not None:
+    if rest is None:
+        return
+    try:
         async with aclosing(rest):
             async for lines in rest:
                 yield _joined(lines)
+    except AppError as error:
+        log.warning("product_log_broke_off", reason=str(error))
+        yield f"\n[the rest could not be read: {one_line(str(error))}]\n"
 
 
 def _joined(lines: list[TaskLine]) -> str:

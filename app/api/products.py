@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING
 
 from starlette.responses import JSONResponse, Response
 
-from app.access import audit
-from app.access.model import Subject
 from app.api.asking import found, json_body, path_id, query
-from app.api.auth import act_of
 from app.api.paging import page
 from app.api.product_actions import (
     locked_product,
     need_swarm,
+    record_change,
     refuse_unbuilt,
     roll_out,
     unpinned_image,
@@ -71,7 +69,7 @@ async def create_product(request: Request) -> Response:
         await refuse_taken_port(conn, wanted.port, product_id)
         product = found(await store.read(conn, product_id), "product", product_id)
         details = {"port": wanted.port, "replicas": wanted.replicas, "env": sorted(wanted.env_vars)}
-        await _audit(conn, request, product, image=product.image_name, **details)
+        await record_change(conn, request, product, image=product.image_name, **details)
     return _shown(services, product, HTTPStatus.CREATED, {"Location": f"/api/v1/products/{product.id}"})
 
 
@@ -102,8 +100,7 @@ async def list_products(request: Request) -> Response:
             limit=asked.limit,
         )
     default = services.settings.tagship_default_image
-    shown = [ProductOut.of(product, default) for product in listed]
-    return page(request, shown, asked.limit, listed[-1].id if listed else None)
+    return page(request, listed, lambda product: ProductOut.of(product, default), asked.limit)
 
 
 async def read_product(request: Request) -> Response:
@@ -144,7 +141,7 @@ async def change_product(request: Request) -> Response:
             await roll_out(conn, product_id, RolloutReason.CHANGED, after, unpinned)
         product = found(await store.read(conn, product_id), "product", product_id)
         if after != before.fields:
-            await _audit(conn, request, product, **names_changed(before.fields, after))
+            await record_change(conn, request, product, **names_changed(before.fields, after))
     return _shown(services, product)
 
 
@@ -159,7 +156,7 @@ async def delete_product(request: Request) -> Response:
     async with transaction(services.pool) as conn:
         product = found(await store.lock(conn, product_id), "product", product_id)
         if await store.delete_unstarted(conn, product_id):
-            await _audit(conn, request, product)
+            await record_change(conn, request, product)
             return Response(status_code=HTTPStatus.NO_CONTENT)
     await need_swarm(services)
     async with transaction(services.pool) as conn:
@@ -176,7 +173,7 @@ async def delete_product(request: Request) -> Response:
 
 
 async def _begin_removal(conn: Connection, request: Request, product: Product) -> RolloutId:
-    await _audit(conn, request, product)
+    await record_change(conn, request, product)
     [rollout_id] = await rollouts.enqueue(
         conn,
         [product.id],
@@ -185,10 +182,6 @@ async def _begin_removal(conn: Connection, request: Request, product: Product) -
         unpinned_image=services_of(request).settings.tagship_default_image,
     )
     return rollout_id
-
-
-async def _audit(conn: Connection, request: Request, product: Product, **details: object) -> None:
-    await audit.record(conn, act_of(request), Subject("product", product.id, product.slug), **details)
 
 
 async def _locked_image(conn: Connection, image_id: int | None) -> Image | None:

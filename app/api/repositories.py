@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 
 from app.access import audit
 from app.access.model import Subject
-from app.api.asking import json_body, missing, path_id, query
+from app.api.asking import found, json_body, path_id, query
 from app.api.auth import act_of
 from app.api.paging import page
 from app.api.schema.repositories import RepositoryIn, RepositoryOut, RepositoryPatch, RepositoryQuery
@@ -54,18 +54,16 @@ async def list_repositories(request: Request) -> Response:
     """200 a page of registrations, newest first; ``?repo=`` for those of one GitHub repository."""
     asked = query(request, RepositoryQuery)
     async with transaction(services_of(request).pool) as conn:
-        found = await store.list_page(conn, repo=asked.repo, before=asked.before, limit=asked.limit)
-    return page(request, [RepositoryOut.of(one) for one in found], asked.limit, found[-1].id if found else None)
+        listed = await store.list_page(conn, repo=asked.repo, before=asked.before, limit=asked.limit)
+    return page(request, listed, RepositoryOut.of, asked.limit)
 
 
 async def read_repository(request: Request) -> Response:
     """200 the registration."""
     repository_id = path_id(request, "repository")
     async with transaction(services_of(request).pool) as conn:
-        found = await store.read(conn, repository_id)
-    if found is None:
-        raise missing("repository", repository_id)
-    return JSONResponse(RepositoryOut.of(found).model_dump(mode="json"))
+        repository = found(await store.read(conn, repository_id), "repository", repository_id)
+    return JSONResponse(RepositoryOut.of(repository).model_dump(mode="json"))
 
 
 async def change_repository(request: Request) -> Response:
@@ -76,9 +74,7 @@ async def change_repository(request: Request) -> Response:
     repository_id = path_id(request, "repository")
     try:
         async with transaction(services_of(request).pool) as conn:
-            before = await store.lock(conn, repository_id)
-            if before is None:
-                raise missing("repository", repository_id)
+            before = found(await store.lock(conn, repository_id), "repository", repository_id)
             given = {name: getattr(patch, name) for name in patch.model_fields_set}
             after = {name: getattr(before, name) for name in RepositoryPatch.model_fields} | given
             recipe = Recipe(**{name: after.pop(name) for name in Recipe.__slots__})
@@ -93,9 +89,7 @@ async def delete_repository(request: Request) -> Response:
     """204: its tags are ignored from now on. Images that came of it stay, and so do builds, also those that wait."""
     repository_id = path_id(request, "repository")
     async with transaction(services_of(request).pool) as conn:
-        deleted = await store.delete(conn, repository_id)
-        if deleted is None:
-            raise missing("repository", repository_id)
+        deleted = found(await store.delete(conn, repository_id), "repository", repository_id)
         await audit.record(conn, act_of(request), _subject(deleted), image_name=deleted.image_name)
     return Response(status_code=HTTPStatus.NO_CONTENT)
 

@@ -14,13 +14,13 @@ from app.api.auth import act_of
 from app.api.schema.retention import RetentionOut, RetentionQuery
 from app.api.services import services_of
 from app.postgres.pool import transaction
-from app.retention.work import Upkeep
+from app.retention.upkeep import Upkeep
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
     from app.api.services import Services
-    from app.retention.work import Outcome
+    from app.retention.upkeep import Outcome
 
 
 async def run_retention(request: Request) -> Response:

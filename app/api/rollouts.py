@@ -43,7 +43,7 @@ async def list_rollouts(request: Request) -> Response:
     async with transaction(services.pool) as conn:
         found(await products.read(conn, product_id), "product", product_id)
         listed = await store.of_product(conn, product_id, before=asked.before, limit=asked.limit)
-    return page(request, [RolloutOut.of(one) for one in listed], asked.limit, listed[-1].id if listed else None)
+    return page(request, listed, RolloutOut.of, asked.limit)
 
 
 async def accepted(services: Services, rollout_id: int, wait_s: float) -> Response:

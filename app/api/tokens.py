@@ -52,8 +52,8 @@ async def list_tokens(request: Request) -> Response:
     """200 a page of all tokens, newest first, also those that are revoked or expired; never the tokens themselves."""
     asked = query(request, PageQuery)
     async with transaction(services_of(request).pool) as conn:
-        found = await store.list_tokens(conn, before=asked.before, limit=asked.limit)
-    return page(request, [TokenOut.of(token) for token in found], asked.limit, found[-1].id if found else None)
+        listed = await store.list_tokens(conn, before=asked.before, limit=asked.limit)
+    return page(request, listed, TokenOut.of, asked.limit)
 
 
 async def revoke_token(request: Request) -> Response:

@@ -20,7 +20,7 @@ import asyncpg
 import structlog
 
 from app.builds import store
-from app.errors import AppError, DatabaseUnavailable, LeaseLost
+from app.errors import AppError, DatabaseUnavailable
 from app.postgres.pool import transaction
 
 if TYPE_CHECKING:
@@ -218,7 +218,7 @@ class Journal:
                 raise
             held = True  # the earlier try was committed although its answer got lost
         if not held:
-            raise LeaseLost(self._lease.stage, self._lease.row_id)
+            raise self._lease.lost()
         self._seq += 1
 
 

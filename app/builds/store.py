@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
 from app.builds.model import Build, BuildId, BuildState, Cause, ClaimedBuild, Image, ImageId
@@ -22,6 +23,14 @@ SQL: Final = load_queries("builds")
 
 TOPIC: Final = "builds"
 STAGE: Final = "build"
+
+
+class Cancel(Enum):
+    """What asking for the end of a build came to."""
+
+    ASKED = auto()
+    ASKED_BEFORE = auto()
+    NOTHING = auto()
 
 
 def log_topic(build_id: int) -> str:
@@ -176,16 +185,16 @@ async def expired(conn: Connection) -> list[tuple[Lease, int]]:
     return [(Lease(STAGE, row["id"], row["lease_token"], 0), row["attempt"]) for row in rows]
 
 
-async def cancel(conn: Connection, build_id: int) -> bool:
-    """Cancel a waiting build, or ask for the end of a running one, whose worker hears of it at once; False when there
-    is nothing to cancel.
-    """
+async def cancel(conn: Connection, build_id: int) -> Cancel:
+    """Cancel a waiting build, or ask for the end of a running one, whose worker hears of it at once."""
     if await conn.fetchval(SQL.cancel_pending, build_id) is not None:
         await wake(conn, log_topic(build_id))
-        return True
-    asked = await conn.fetchval(SQL.ask_to_cancel, build_id) is not None
+        return Cancel.ASKED
+    is_new = await conn.fetchval(SQL.ask_to_cancel, build_id)
     await wake(conn, TOPIC)
-    return asked
+    if is_new is None:
+        return Cancel.NOTHING
+    return Cancel.ASKED if is_new else Cancel.ASKED_BEFORE
 
 
 async def hold(conn: Connection, build_id: int) -> bool:

@@ -28,7 +28,15 @@ from app.builds.stream import BuildContext, open_context
 from app.engine.build import stream_build
 from app.engine.image import inspect_image
 from app.engine.shape import Builder, BuildRequest, ImageMade, LogText
-from app.errors import AppError, BuildFailed, EngineUnavailable, GitHubNotFound, GitHubRateLimited, LeaseLost
+from app.errors import (
+    AppError,
+    BuildFailed,
+    EngineUnavailable,
+    GitHubNotFound,
+    GitHubRateLimited,
+    LeaseLost,
+    sentence_of,
+)
 from app.notices import store as notices
 from app.notices.model import NoticeEvent
 from app.postgres.pool import transaction
@@ -131,9 +139,8 @@ class BuildStage:
             log.info("build_cancelled")
 
     async def crash(self, job: ClaimedBuild, error: Exception) -> None:
-        sentence = str(error) if isinstance(error, AppError) else f"an internal error ({type(error).__name__})"
         async with transaction(self._pool) as conn:
-            await self._after_fault(conn, job.lease, job.attempt, sentence)
+            await self._after_fault(conn, job.lease, job.attempt, sentence_of(error))
 
     async def _make_within_limits(self, job: ClaimedBuild, lines: Journal) -> Made:
         try:
@@ -203,7 +210,7 @@ class BuildStage:
             return job.commit_sha
         async with transaction(self._pool) as conn:
             if not await store.set_commit(conn, job.lease, found):
-                raise LeaseLost(job.lease.stage, job.id)
+                raise job.lease.lost()
         return found
 
     def _request(self, job: ClaimedBuild, commit: str, builder: Builder, context: BuildContext) -> BuildRequest:
@@ -276,12 +283,12 @@ class BuildStage:
     async def _cancelled_or_lost(self, conn: Connection, lease: Lease) -> None:
         """The image was made, and is not wanted any more: somebody cancelled in the last moment, or took the lease."""
         if not await store.cancel_if_wanted(conn, lease, CANCELLED):
-            raise LeaseLost(lease.stage, lease.row_id)
+            raise lease.lost()
         log.info("build_cancelled", build_id=lease.row_id)
 
     async def _fail(self, conn: Connection, lease: Lease, sentence: str) -> None:
         if not await store.fail(conn, lease, sentence):
-            raise LeaseLost(lease.stage, lease.row_id)
+            raise lease.lost()
         tail = (await store.read_log_tail(conn, lease.row_id, TAIL_PIECES)).rstrip().splitlines()[-TAIL_LINES:]
         facts = await store.facts(conn, lease.row_id) | {"log_tail": tail}
         await notices.enqueue(conn, NoticeEvent.BUILD_FAILED, lease.row_id, facts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import sys
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
-from app.cli.ending import Ended, Interrupted, WrongUse
+from app.cli.ending import Ended, Interrupted, NotDone, WrongUse
 from app.cli.screen import Screen
 from app.cli.text import seconds_of
 from app.errors import AppError
@@ -69,6 +70,10 @@ def _endings(screen: Screen) -> Iterator[None]:
         ended = WrongUse("the arguments hold bytes that are no text in this locale")
     except Ended as error:
         ended = error
+    except OSError as error:
+        if error.errno == errno.EPIPE:  # whoever read stdout has seen enough; click ends quietly
+            raise
+        ended = NotDone(f"the output cannot be written: {error.strerror or error}")
     else:
         return
     first, *more = ended.lines()

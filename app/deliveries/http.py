@@ -21,12 +21,12 @@ from app.deliveries.model import Ignored
 from app.deliveries.store import Accepted, Duplicate, store_unreadable, take_in
 from app.errors import BadSignature, DatabaseUnavailable, PayloadInvalid
 from app.github.payload import parse_event
-from app.github.signature import verify_signature
+from app.github.signature import given_digest, verify_signature
 from app.postgres.pool import transaction
 from app.problems import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from starlette.requests import Request
     from starlette.responses import Response
@@ -79,14 +79,15 @@ class WebhookEndpoint:
 
     async def _read_and_answer(self, request: Request) -> Response:
         declared = declared_bytes(request)
+        given = request.headers.get("x-hub-signature-256")
+        if (declared or 0) <= MOST_BYTES:
+            _refuse_unsigned(given)
         async with nullcontext() if declared is not None and declared <= LARGE_BYTES else self._large:
             body = await read_body(request, MOST_BYTES)
             try:
-                given = request.headers.get("x-hub-signature-256")
                 secret = await self._aside(len(body), verify_signature, self._secrets, body, given)
             except BadSignature as error:
-                log.warning("delivery_refused", reason=str(error))
-                raise Problem(HTTPStatus.UNAUTHORIZED, str(error)) from None
+                raise _unauthorized(error) from None
             guid = required_header(request, "x-github-delivery")
             event = required_header(request, "x-github-event")
             # Which of the secrets it was, counted from 0: when no delivery names the old one any more, it can go.
@@ -141,6 +142,19 @@ class WebhookEndpoint:
             return work(*args, **more)
         async with self._one_aside:
             return await asyncio.to_thread(work, *args, **more)
+
+
+def _refuse_unsigned(given: str | None) -> None:
+    """Raise the 401 for what cannot be signed at all, before any of its body takes memory or somebody's place."""
+    try:
+        given_digest(given)
+    except BadSignature as error:
+        raise _unauthorized(error, {"Connection": "close"}) from None
+
+
+def _unauthorized(error: BadSignature, headers: Mapping[str, str] | None = None) -> Problem:
+    log.warning("delivery_refused", reason=str(error))
+    return Problem(HTTPStatus.UNAUTHORIZED, str(error), headers=headers)
 
 
 def _cancelled() -> bool:

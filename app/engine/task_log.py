@@ -25,7 +25,7 @@ HEADER_BYTES: Final = 8
 LARGEST_FRAME: Final = 1024 * 1024
 STREAMS: Final = {0: "stdin", 1: "stdout", 2: "stderr", 3: "system"}
 TASK_ID: Final = "com.docker.swarm.task.id"
-STORED_LOG_TIMEOUT: Final = aiohttp.ClientTimeout(total=120, sock_connect=5)
+STORED_LOG_TIMEOUT: Final = aiohttp.ClientTimeout(total=120, sock_connect=5, sock_read=15)
 FOLLOW_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=5)
 EPOCH_DIGITS: Final = 9
 
@@ -132,5 +132,11 @@ async def service_log(
         async for chunk in response.content.iter_any():
             lines = [read_line(*frame) for frame in frames.feed(chunk)]
             # The engine's `since` includes the time itself.
-            if fresh := [line for line in lines if since is None or (seconds_of(line.at) or "") > since]:
+            if fresh := [line for line in lines if since is None or _is_later(line.at, since)]:
                 yield fresh
+
+
+def _is_later(at: str, since: str) -> bool:
+    """Whether an engine's time lies behind so many seconds since the epoch."""
+    seconds = seconds_of(at) or ""
+    return seconds.rjust(len(since), "0") > since.rjust(len(seconds), "0")

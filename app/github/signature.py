@@ -29,6 +29,17 @@ def verify_signature(secrets: Sequence[str], body: bytes, header: str | None) ->
     Every secret is tried, in constant time over bytes, so that neither time nor answer tells which one is right.
     Raises ``BadSignature`` for a header that is missing or malformed, and when no secret fits.
     """
+    given = given_digest(header)
+    fits = [hmac.compare_digest(_digest(secret, body), given) for secret in secrets]
+    if not any(fits):
+        raise BadSignature(
+            "the signature does not fit the body; the webhook's secret on GitHub must be our GITHUB_WEBHOOK_SECRET"
+        )
+    return fits.index(True)
+
+
+def given_digest(header: str | None) -> bytes:
+    """The digest that the header claims, which can be refused before the body is read. Raises ``BadSignature``."""
     if header is None:
         raise BadSignature(
             "the request has no X-Hub-Signature-256 header; give the webhook on GitHub our GITHUB_WEBHOOK_SECRET"
@@ -36,13 +47,7 @@ def verify_signature(secrets: Sequence[str], body: bytes, header: str | None) ->
     shape = SHAPE.fullmatch(header)
     if shape is None:
         raise BadSignature("the X-Hub-Signature-256 header is not sha256= and 64 hexadecimal digits")
-    given = bytes.fromhex(shape[1])
-    fits = [hmac.compare_digest(_digest(secret, body), given) for secret in secrets]
-    if not any(fits):
-        raise BadSignature(
-            "the signature does not fit the body; the webhook's secret on GitHub must be our GITHUB_WEBHOOK_SECRET"
-        )
-    return fits.index(True)
+    return bytes.fromhex(shape[1])
 
 
 def _digest(secret: str, body: bytes) -> bytes:

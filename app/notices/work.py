@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import structlog
 
-from app.errors import LeaseLost, NoticeNotSent
+from app.errors import NoticeNotSent, sentence_of
 from app.notices import store
 from app.notices.channels import open_url
 from app.notices.model import ChannelKind, ClaimedNotice, NoticeState
@@ -100,8 +100,7 @@ class NoticeStage:
 
     async def crash(self, job: ClaimedNotice, error: Exception) -> None:
         """An error of ours, or of the database: try again as if the receiver had not answered."""
-        sentence = f"an internal error ({type(error).__name__})"
-        await self._not_sent(job, NoticeNotSent(sentence, permanent=False, status=None))
+        await self._not_sent(job, NoticeNotSent(sentence_of(error), permanent=False, status=None))
 
     async def _post(self, job: ClaimedNotice) -> None:
         try:
@@ -140,7 +139,7 @@ class NoticeStage:
     async def _delay(self, job: ClaimedNotice, wait_s: float, reason: str) -> None:
         async with transaction(self._pool) as conn:
             if not await store.retry(conn, job.lease, wait_s, reason):
-                raise LeaseLost(job.lease.stage, job.lease.row_id)
+                raise job.lease.lost()
         log.warning("notice_delayed", attempt=job.attempt, wait_s=wait_s, reason=reason)
 
     async def _fail(self, job: ClaimedNotice, reason: str) -> None:
@@ -150,4 +149,4 @@ class NoticeStage:
     async def _settle(self, job: ClaimedNotice, state: NoticeState, answer: str) -> None:
         async with transaction(self._pool) as conn:
             if not await store.settle(conn, job.lease, state, answer):
-                raise LeaseLost(job.lease.stage, job.lease.row_id)
+                raise job.lease.lost()

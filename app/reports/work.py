@@ -18,7 +18,7 @@ from uuid import uuid4
 
 import structlog
 
-from app.errors import GitHubNotFound, GitHubRateLimited, GitHubRefused, GitHubUnavailable
+from app.errors import GitHubNotFound, GitHubRateLimited, GitHubRefused, GitHubUnavailable, sentence_of
 from app.postgres.pool import transaction
 from app.queue.retry import RetryIn
 from app.reports import store
@@ -80,7 +80,7 @@ class ReportStage:
 
     async def crash(self, job: ClaimedReport, error: Exception) -> None:
         """An error of ours, or of the database: look again in a minute."""
-        await self._delay(job, CRASH_S, f"an internal error ({type(error).__name__})")
+        await self._delay(job, CRASH_S, sentence_of(error))
 
     # ------------------------------------------------------------------ telling
 

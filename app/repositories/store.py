@@ -34,6 +34,12 @@ async def insert(
     return _repository(row) if row else None
 
 
+async def registration_named(conn: Connection, image_name: str) -> Repository | None:
+    """The registration that makes images of that name."""
+    row = await conn.fetchrow(SQL.repository_named, image_name)
+    return _repository(row) if row else None
+
+
 async def registrations_of(conn: Connection, repo: str) -> list[Repository]:
     """Every registration of one GitHub repository, whatever the case of its name, oldest first."""
     return [_repository(row) for row in await conn.fetch(SQL.repositories_of, repo)]

@@ -16,6 +16,7 @@ from app.engine.shape import LABEL_ROLLOUT, ServiceSnapshot, TaskSnapshot, TaskS
 from app.rollouts.model import Rollout, Steady
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime, timedelta
 
 CRASHES: Final = 3
@@ -101,11 +102,21 @@ def _rolling_back(service: ServiceSnapshot, expected: Expected, now: datetime) -
         case UpdateState.ROLLBACK_STARTED:
             return Broken("the swarm's rollback did not come to an end", _failed(service, expected))
         case UpdateState.ROLLBACK_COMPLETED | UpdateState.ROLLBACK_PAUSED:
-            return Broken(f"the swarm rolled the service back: {service.update_message}", _failed(service, expected))
+            return _given_up("rolled the service back", service, expected)
         case UpdateState.PAUSED:
-            return Broken(f"the swarm paused the update: {service.update_message}", _failed(service, expected))
+            return _given_up("paused the update", service, expected)
         case UpdateState.UPDATING | UpdateState.COMPLETED | None:
             return None
+
+
+def _given_up(what: str, service: ServiceSnapshot, expected: Expected) -> Broken:
+    failed = _failed(service, expected)
+    return Broken(f"the swarm {what}: {_reasons(failed) or service.update_message}", failed)
+
+
+def _reasons(tasks: Iterable[TaskSnapshot]) -> str:
+    """What the tasks themselves say, each once."""
+    return "; ".join(sorted({task.error for task in tasks if task.error}))
 
 
 def _changed_by_hand(service: ServiceSnapshot, expected: Expected) -> Broken | None:
@@ -182,8 +193,8 @@ def _stuck(service: ServiceSnapshot, expected: Expected) -> tuple[TaskSnapshot, 
 
 
 def _late(service: ServiceSnapshot, expected: Expected, running: int) -> str:
-    reasons = sorted({task.error for task in service.tasks if _of_this_life(task, expected) and task.error})
-    why = f": {'; '.join(reasons)}" if reasons else ""
+    reasons = _reasons(task for task in service.tasks if _of_this_life(task, expected))
+    why = f": {reasons}" if reasons else ""
     return f"only {running} of {expected.replicas} replicas were running steadily when the time was up{why}"
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from app.postgres.pool import Pool
     from app.queue.lease import Lease
     from app.rollouts.judge import Verdict
-    from app.rollouts.model import Steady
+    from app.rollouts.model import Rollout, Steady
 
 LOOK_S: Final = 0.25
 STRAGGLER_S: Final = 3.0
@@ -46,6 +46,11 @@ class Lookout:
         if now is None:
             raise self.lost()
         return now
+
+    async def rollout(self, rollout_id: int) -> Rollout | None:
+        """A rollout as its row is now: this one, or the one that describes what ran before."""
+        async with transaction(self._pool) as conn:
+            return await store.read(conn, rollout_id)
 
     def lost(self) -> LeaseLost:
         return self._lease.lost()

@@ -23,7 +23,7 @@ from uuid import uuid4
 import structlog
 
 from app.engine.shape import LABEL_ROLLOUT
-from app.errors import AppError, LeaseLost
+from app.errors import AppError, LeaseLost, sentence_of
 from app.notices import store as notices
 from app.notices.model import NoticeEvent
 from app.postgres.pool import transaction
@@ -126,11 +126,7 @@ class RolloutStage:
 
     async def crash(self, job: ClaimedRollout, error: Exception) -> None:
         """The engine went away, or an error of ours: look again in a moment, until the deadline has passed."""
-        sentence = (
-            str(error)
-            if isinstance(error, AppError)
-            else f"an internal error ({type(error).__name__}); Tagship's log says more (job_crashed)"
-        )
+        sentence = sentence_of(error)
         async with transaction(self._pool) as conn:
             now = await store.time_under_lease(conn, job.lease)
             rollout = await store.read(conn, job.rollout.id)
@@ -162,8 +158,7 @@ class RolloutStage:
     async def _converge(self, job: ClaimedRollout, swarm: Lookout) -> Broken | None:
         if job.rollout.state is not RolloutState.CONVERGING:
             await self._apply(job, swarm)
-        async with transaction(self._pool) as conn:
-            rollout = await store.read(conn, job.rollout.id)
+        rollout = await swarm.rollout(job.rollout.id)
         assert rollout is not None
         assert rollout.deadline_at is not None
         expected = Expected.of(rollout, monitor=self._monitor, deadline=rollout.deadline_at)
@@ -199,16 +194,13 @@ class RolloutStage:
             await swarm.apply(replace(await self._target(rollout), published=False), replaces=rollout.id)
 
     async def _target(self, rollout: Rollout) -> ServiceTarget:
-        container_port = rollout.container_port or await self._exposed_port(rollout)
+        container_port = rollout.container_port or await self._exposed_port(rollout) or rollout.port
         env = open_env(self._vault, rollout.slug, rollout.env_sealed)
         return service_target(rollout, env, container_port=container_port, monitor_s=self._monitor.total_seconds())
 
-    async def _exposed_port(self, rollout: Rollout) -> int:
-        """The lowest TCP port that the image exposes; the published one when it exposes none."""
-        found = await exposed_port(
-            self._engine, self._registry, rollout.image, pull=rollout.wanted > 0, within_s=self._timeout_s
-        )
-        return found or rollout.port
+    async def _exposed_port(self, rollout: Rollout) -> int | None:
+        pull = rollout.wanted > 0
+        return await exposed_port(self._engine, self._registry, rollout.image, pull=pull, within_s=self._timeout_s)
 
     async def _settle_done(self, job: ClaimedRollout) -> None:
         rollout = job.rollout
@@ -287,7 +279,8 @@ class RolloutStage:
         Without an earlier rollout the service is scaled to nothing, so that a container that cannot run is not
         restarted for ever.
         """
-        good = await self._good_rollout(job.rollout)
+        live = job.rollout.live_rollout_id
+        good = await swarm.rollout(live) if live is not None else None
         service = await swarm.read(job.rollout.service_name)
         if good is None:
             if service is not None:
@@ -302,10 +295,3 @@ class RolloutStage:
             good.service_name, lambda seen, steady, now: judge_restored(seen, expected, steady, now)
         )
         return broken is None
-
-    async def _good_rollout(self, rollout: Rollout) -> Rollout | None:
-        """The rollout that describes what ran before."""
-        if rollout.live_rollout_id is None:
-            return None
-        async with transaction(self._pool) as conn:
-            return await store.read(conn, rollout.live_rollout_id)

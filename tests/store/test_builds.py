@@ -121,7 +121,7 @@ async def test_a_living_lease_is_left_alone(pool: Pool, tmp_path: Path) -> None:
 async def test_a_build_whose_cancel_was_asked_of_a_lost_worker_is_cancelled(pool: Pool, tmp_path: Path) -> None:
     claimed = await claimed_build(pool)
     async with transaction(pool) as conn:
-        assert await store.cancel(conn, claimed.id)
+        assert await store.cancel(conn, claimed.id) is store.Cancel.ASKED
     await expire(pool, "builds", claimed.id)
     await stage(pool, tmp_path).recover()
     assert (await read(pool, claimed.id)).state is BuildState.CANCELLED
@@ -130,7 +130,7 @@ async def test_a_build_whose_cancel_was_asked_of_a_lost_worker_is_cancelled(pool
 async def test_a_build_that_is_cancelled_in_the_last_moment_ships_nothing(pool: Pool) -> None:
     claimed = await claimed_build(pool)
     async with transaction(pool) as conn:
-        assert await store.cancel(conn, claimed.id)
+        assert await store.cancel(conn, claimed.id) is store.Cancel.ASKED
         made = await store.succeed(conn, claimed.lease, image_ref="x", exact_ref="x", digest="x", size_bytes=1)
         assert made is None
         assert await store.cancel_if_wanted(conn, claimed.lease, "cancelled")
@@ -141,7 +141,7 @@ async def test_a_cancelled_build_is_neither_tried_again_nor_handed_back(pool: Po
     for ending in ("crash", "hand_back"):
         claimed = await claimed_build(pool)
         async with transaction(pool) as conn:
-            assert await store.cancel(conn, claimed.id)
+            assert await store.cancel(conn, claimed.id) is store.Cancel.ASKED
         await (
             stage(pool, tmp_path).crash(claimed, OSError())
             if ending == "crash"

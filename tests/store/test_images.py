@@ -1,4 +1,4 @@
-"""Images as people list them."""
+"""Images as people list, make and cancel them."""
 
 from __future__ import annotations
 
@@ -8,11 +8,16 @@ import pytest
 
 from app.builds import store
 from app.builds.model import BuildState, Cause
+from app.github.client import GitHubClient
 from app.postgres.pool import transaction
 from app.repositories.recipe import Recipe
-from tests.factories import COMMIT, built_image, queue_build
+from tests.api_client import api_services, asking, audit_rows
+from tests.factories import COMMIT, built_image, claimed_build, queue_build
+from tests.fakes.github import LocalGitHub
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from app.postgres.pool import Pool
 
 
@@ -59,3 +64,29 @@ async def test_pages_follow_one_another_without_loss(pool: Pool) -> None:
         seen += [image.id for image in page]
         before = seen[-1]
     assert seen == ids[::-1]
+
+
+async def test_no_image_is_made_under_the_name_of_another_repositorys(pool: Pool, tmp_path: Path) -> None:
+    async with LocalGitHub.start(tmp_path, webhook_secret="s") as github:
+        for repo in ("acme/bre", "mallory/bre"):
+            await github.create_repository(repo, {"Dockerfile": "FROM busybox\n"})
+            await github.tag(repo, "v1.0.0")
+        client = GitHubClient.open(api_url=github.url)
+        async with asking(api_services(pool, github=client)) as api:
+            assert (await api.post("/repositories", json={"repo": "acme/bre"})).status_code == 201
+            for body in ({"repo": "mallory/bre"}, {"repo": "mallory/bre", "image_name": "bre"}):
+                refused = await api.post("/images", json=body | {"tag": "v1.0.0"})
+                assert refused.status_code == 409
+                assert refused.json()["errors"][0]["loc"] == ["image_name"]
+            own = await api.post("/images", json={"repo": "ACME/bre", "tag": "v1.0.0", "image_name": "bre"})
+            assert own.status_code == 201
+            assert len((await api.get("/images")).json()) == 1
+        await client.close()
+
+
+async def test_asking_twice_to_cancel_is_one_change(pool: Pool) -> None:
+    claimed = await claimed_build(pool)
+    async with asking(api_services(pool)) as api:
+        answers = [(await api.post(f"/images/{claimed.image_id}/cancel")).status_code for _ in range(3)]
+    assert answers == [202, 202, 202]
+    assert [row["action"] for row in await audit_rows(pool)] == ["cancel_build"]

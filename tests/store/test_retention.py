@@ -18,7 +18,8 @@ from app.queue.lease import Beat
 from app.repositories.recipe import Recipe
 from app.retention import store
 from app.retention.model import Chore, Policy, Why
-from app.retention.work import ChoreStage, Upkeep
+from app.retention.upkeep import Upkeep
+from app.retention.work import ChoreStage
 from tests.factories import (
     COMMIT,
     built_image,
@@ -208,7 +209,7 @@ async def test_a_deleted_image_is_gone_at_once_and_its_row_when_the_engine_is_ri
 async def test_an_image_that_never_was_built_is_deleted_at_once(pool: Pool) -> None:
     image_id, build_id = await queue_build(pool)
     async with transaction(pool) as conn:
-        assert await builds.cancel(conn, build_id)
+        assert await builds.cancel(conn, build_id) is builds.Cancel.ASKED
     assert await deleted(pool, image_id) == []
     async with transaction(pool) as conn:
         assert await store.delete_purged(conn, image_id)

@@ -164,3 +164,16 @@ async def test_the_log_says_which_secret_signed(pool: Pool) -> None:
         await endpoint.answer(Delivery(ping(), "g-1", secret="old").request)
         await endpoint.answer(Delivery(ping(), "g-2", secret="new").request)
     assert [event["secret_index"] for event in events if event["event"] == "delivery_ignored"] == [1, 0]
+
+
+@pytest.mark.parametrize("header", [None, "sha1=" + "0" * 40, "sha256=x"])
+async def test_what_cannot_be_signed_is_refused_before_its_body_is_read(pool: Pool, header: str | None) -> None:
+    endpoint = WebhookEndpoint(pool, [SECRET])
+    delivery = Delivery(ping(LARGE_BYTES), "unsigned", gate=asyncio.Event())
+    headers = [pair for pair in delivery.request.scope["headers"] if pair[0] != b"x-hub-signature-256"]
+    delivery.request.scope["headers"] = headers + ([(b"x-hub-signature-256", header.encode())] if header else [])
+    with pytest.raises(Problem) as refused:
+        await endpoint.answer(Request(delivery.request.scope, delivery.receive))
+    assert refused.value.status == 401
+    assert not delivery.asked
+    assert await stored(pool) == 0

@@ -21,7 +21,7 @@ async def test_a_tag_pushed_before_its_registration_is_built_by_a_replay_and_tol
     async with LocalSlack.start() as team:
         channel = await world.post("/channels", {"name": "team", "kind": "slack", "url": team.url}, 201)
         tested = await world.post(f"/channels/{channel['id']}/test", None, 200)
-        assert tested == {"status": 200, "answer": "ok"}
+        assert tested == {"sent": True, "status": 200, "answer": "ok"}
         assert "*team*" in (await team.next_message()).text
 
         replayed = await world.post(f"/deliveries/{pushed['id']}/replay", None, 202)

@@ -185,12 +185,17 @@ async def test_a_product_is_listened_to_and_deleted(world: World) -> None:
         await world.page(product)
     again_made = await world.product("allianz", image["id"], port=product["port"])
     assert again_made["slug"] == product["slug"]
-    path = f"/products/{again_made['id']}"
+    await follows_from_the_start(world, again_made)
+
+
+async def follows_from_the_start(world: World, product: dict[str, Any]) -> None:
+    """A product that nobody has started yet is followed at once: without a service, then with one scaled to nothing."""
+    path = f"/products/{product['id']}"
     assert [one["state"] for one in await world.get(f"{path}/rollouts")] == []
-    for _ in range(2):  # without a service, then with one that is scaled to nothing
+    for _ in range(2):
         await world.post(f"{path}/start", None, 202)
         listening = Events(world, f"{path}/logs?follow=true")
-        assert (await world.rollout_of(again_made, "start"))["state"] == "done"
+        assert (await world.rollout_of(product, "start"))["state"] == "done"
         await until(heard(listening, 1), "a product that starts is followed")
         await world.post(f"{path}/stop?wait=60", None, 202)
         assert (await listening.ended())[1:] == ("end", "stopped")

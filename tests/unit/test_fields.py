@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from app.api.fields import GitTag, ImageName, RelativePath, Repo, Slug
+from app.api.fields import RANGE, Env, GitTag, ImageName, RelativePath, Repo, Slug, Track
+from app.products.pins import is_range
 
 ACCEPTED = [
     (Repo, "acme/bre-payments"),
@@ -49,3 +54,18 @@ def test_what_exists_out_there_is_accepted(field: type, value: str) -> None:
 def test_what_would_do_harm_is_refused(field: type, value: str) -> None:
     with pytest.raises(ValidationError):
         TypeAdapter(field).validate_python(value)
+
+
+@settings(max_examples=500)
+@given(st.from_regex(re.compile(RANGE), fullmatch=True).filter(lambda rule: len(rule) <= 200))
+def test_every_range_that_the_document_allows_is_one(rule: str) -> None:
+    assert is_range(rule)
+    assert TypeAdapter(Track).validate_python(rule) == rule
+
+
+def test_a_variable_that_linux_would_not_take_is_refused() -> None:
+    longest = "x" * (128 * 1024 - len("BIG=") - 1)
+    assert TypeAdapter(Env).validate_python({"BIG": longest}) == {"BIG": longest}
+    for value in (longest + "x", "é" * 70_000):
+        with pytest.raises(ValidationError, match="value of BIG"):
+            TypeAdapter(Env).validate_python({"BIG": value})

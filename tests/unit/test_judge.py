@@ -157,3 +157,14 @@ def test_a_stop_is_done_when_every_task_has_gone() -> None:
     assert judge(service(task("a", 1, "shutdown")), stop, None, NOW) == Converged()
     assert judge(service(), stop, None, NOW) == Converged()
     assert judge(None, stop, None, NOW) == Converged()
+
+
+@pytest.mark.parametrize("update", ["paused", "rollback_completed"])
+def test_what_the_tasks_died_of_is_the_reason_and_not_that_the_swarm_gave_up(update: str) -> None:
+    failed = replace(task("a", 1, "failed"), error="port 8001 is in use")
+    verdict = look(service(failed, update=update))
+    assert isinstance(verdict, Broken)
+    assert "port 8001 is in use" in verdict.sentence
+    silent = look(service(update=update))
+    assert isinstance(silent, Broken)
+    assert "because" in silent.sentence

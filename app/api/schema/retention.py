@@ -8,7 +8,7 @@ from app.api.schema.base import In, Out
 
 if TYPE_CHECKING:
     from app.retention.model import Verdict
-    from app.retention.work import Outcome
+    from app.retention.upkeep import Outcome
 
 
 class RetentionQuery(In):
