@@ -117,13 +117,7 @@ async def open_services(settings: Settings, dsn: str, workers: Workers) -> Async
         wakeups = Wakeups(dsn)
         listening = asyncio.create_task(wakeups.run())
         stack.callback(listening.cancel)
-        if settings.slack_webhook_url is not None:
-            # Never the other way round: a process that was not given the setting must not silence those that were.
-            async with transaction(pool) as conn:
-                await channels.ensure_settings_channel(conn)
-        if settings.reports_to_github or settings.tagship_github_reports == "off":  # else: left to those who know
-            async with transaction(pool) as conn:
-                await reports.configure(conn, enabled=settings.reports_to_github)
+        await declare(settings, pool)
         token, key = api_token(settings), secret_key(settings)
         configure_logging(settings.tagship_log_format, secrets=[*settings.secret_values(), token, key])
         yield Services(
@@ -139,6 +133,17 @@ async def open_services(settings: Settings, dsn: str, workers: Workers) -> Async
             slack=slack,
             registry=registry,
         )
+
+
+async def declare(settings: Settings, pool: Pool) -> None:
+    """Write down whom the settings want told. Never the other way round: a process that was not given a setting must
+    not silence those that were.
+    """
+    async with transaction(pool) as conn:
+        if settings.slack_webhook_url is not None:
+            await channels.ensure_settings_channel(conn)
+        if settings.reports_to_github or settings.tagship_github_reports == "off":
+            await reports.configure(conn, enabled=settings.reports_to_github)
 
 
 def open_registry(settings: Settings, engine: Engine) -> RegistryClient | None:

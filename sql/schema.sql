@@ -2,7 +2,8 @@
 -- Every stage's row is its own queue item: `run_after` says from when it may be claimed, `lease_token` and
 -- `lease_until` say who holds it and until when, and every write of a worker is guarded by its token.
 -- Whoever locks rows of several tables in one transaction does so in this order, and by id within a table:
--- deliveries, docker_images, builds, products, rollouts.
+-- deliveries, repositories, docker_images, builds, products, rollouts, channels, notices; the audit log's row comes last.
+-- Reports and chores are locked alone.
 
 -- ---------------------------------------------------------------- repositories: how tags become images
 

@@ -15,6 +15,7 @@ from app.api.services import Services
 from app.postgres.listen import Wakeups
 from app.postgres.pool import transaction
 from app.settings import load_settings
+from app.slack.client import SlackClient
 from tests.factories import VAULT
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ def api_services(pool: Pool, *, github: GitHubClient | None = None, **environmen
         api_token=ADMIN_TOKEN,
         stalled=list,
         stopping=asyncio.Event(),
+        slack=SlackClient(),
+        registry=None,
     )
 
 

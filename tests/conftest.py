@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["tests.postgres", "tests.docker"]
 
@@ -13,6 +14,10 @@ TESTS: Final = Path(__file__).parent
 TIERS: Final = ("unit", "loopback", "store", "engine", "story")
 NEED_ENGINE: Final = {"engine", "story"}
 LEFT_OUT: Final = pytest.StashKey[int]()
+
+# How long an example takes says how busy the machine is, and nothing about what is tested.
+settings.register_profile("tagship", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tagship")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from app.api.services import Services
     from app.builds.model import ImageId
     from app.postgres.pool import Connection
-    from app.repositories.model import Repository
 
 log = structlog.get_logger(__name__)
 
@@ -73,11 +72,14 @@ async def create_image(request: Request) -> Response:
         await _need_commit(services, wanted.repo, str(wanted.commit_sha))
     name = wanted.image_name or default_image_name(wanted.repo)
     async with transaction(services.pool) as conn:
+        registration = await repositories.hold_registration(conn, name)
+        if registration is not None and not registration.is_of(wanted.repo):
+            sentence = f"images named {name} are made of {registration.repo} here; give this one another name"
+            raise field_problem("image_name", sentence, status=HTTPStatus.CONFLICT)
         ref = f"refs/tags/{wanted.tag}"
         image_id = await store.insert_image(conn, name=name, tag=wanted.tag, repo=wanted.repo, ref=ref)
         if image_id is None:
             raise await _exists(conn, name, wanted.tag)
-        registration = await _own_registration(conn, wanted.repo, name)
         await store.enqueue(
             conn,
             image_id,
@@ -171,8 +173,10 @@ async def rebuild_image(request: Request) -> Response:
         image = await _image(conn, image_id)
     commit = (await services.github.resolve_commit(image.github_repo, image.tag)).sha
     async with transaction(services.pool) as conn:
+        registration = await repositories.hold_registration(conn, image.name)
         image = await _locked(conn, image_id)
-        registration = await _own_registration(conn, image.github_repo, image.name)
+        if registration is not None and not registration.is_of(image.github_repo):
+            registration = None
         latest = await store.read(conn, image.latest_build_id)
         assert latest is not None
         await store.enqueue(
@@ -237,15 +241,6 @@ def _refuse(image: Image, obstacles: retention.Busy | list[retention.InUse]) -> 
 async def _need_commit(services: Services, repo: str, sha: str) -> None:
     if not await services.github.has_commit(repo, sha):
         raise field_problem("commit_sha", f"{repo} has no commit {sha} on GitHub", status=HTTPStatus.NOT_FOUND)
-
-
-async def _own_registration(conn: Connection, repo: str, image_name: str) -> Repository | None:
-    """The registration that says how this repository becomes an image of that name; 409 when it is another one's."""
-    registration = await repositories.registration_named(conn, image_name)
-    if registration is not None and registration.repo.lower() != repo.lower():
-        sentence = f"images named {image_name} are made of {registration.repo} here; give this one another name"
-        raise field_problem("image_name", sentence, status=HTTPStatus.CONFLICT)
-    return registration
 
 
 def _subject(image: Image) -> Subject:

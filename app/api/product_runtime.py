@@ -203,7 +203,7 @@ async def _until_over(services: Services, product: Product) -> str:
 
 
 async def _under_way(services: Services, product: Product) -> bool:
-    """Whether a rollout of the product is under way: what is quiet now may speak in a moment."""
+    """Whether a rollout of the product is under way: what is quiet now may speak in a moment, or be removed."""
     async with transaction(services.pool) as conn:
         now = await store.read(conn, product.id)
-    return now is not None and now.status is ProductStatus.DEPLOYING
+    return now is not None and now.status in {ProductStatus.DEPLOYING, ProductStatus.DELETING}

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
-
-from app.slack.client import SlackClient
 
 if TYPE_CHECKING:
     import asyncio
@@ -20,12 +18,14 @@ if TYPE_CHECKING:
     from app.registry.client import RegistryClient
     from app.sealing import Vault
     from app.settings import Settings
+    from app.slack.client import SlackClient
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
     """``api_token`` is the administrator's; ``stalled`` names the background loops that do not turn;
-    ``stopping`` is set when the process is told to stop, and whoever only waits should answer then.
+    ``stopping`` is set when the process is told to stop, and whoever only waits should answer then; ``registry`` is
+    None when images stay on the engine.
     """
 
     settings: Settings
@@ -37,8 +37,8 @@ class Services:
     api_token: str
     stalled: Callable[[], list[str]]
     stopping: asyncio.Event
-    slack: SlackClient = field(default_factory=SlackClient)
-    registry: RegistryClient | None = None
+    slack: SlackClient
+    registry: RegistryClient | None
 
 
 def services_of(request: Request) -> Services:

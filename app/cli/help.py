@@ -26,18 +26,8 @@ class ExampleCommand(click.Command):
         _write(formatter, self.examples, self.exit_codes)
 
 
-class ExampleGroup(click.Group):
+class ExampleGroup(ExampleCommand, click.Group):
     """A group that must show examples, too."""
-
-    def __init__(
-        self, *args: Any, examples: Sequence[str], exit_codes: Mapping[int, str] | None = None, **attributes: Any
-    ) -> None:
-        super().__init__(*args, **attributes)
-        self.examples, self.exit_codes = examples, exit_codes or {}
-
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's
-        """Write the examples and the exit codes behind the commands."""
-        _write(formatter, self.examples, self.exit_codes)
 
 
 class ClientCommand(ExampleCommand):

@@ -156,10 +156,6 @@ class RegistryClient:
                 found.setdefault(digest, []).append(name)
         return found
 
-    async def tags_on(self, repository: str, digest: str) -> list[str]:
-        """The tags that have this digest now, which is one request per tag of the repository."""
-        return (await self.tags_by_digest(repository)).get(digest, [])
-
     async def delete(self, repository: str, digest: str) -> bool:
         """Delete a manifest with every tag on it; False when it was gone. Registries take no tag here, only a digest.
 

@@ -41,6 +41,10 @@ class Repository:
         """Whether this registration builds that tag; ``*`` in the pattern also matches ``/``."""
         return fnmatchcase(tag, self.tag_pattern)
 
+    def is_of(self, repo: str) -> bool:
+        """Whether this is about that GitHub repository, whose name has no case."""
+        return self.repo.lower() == repo.lower()
+
     @property
     def recipe(self) -> Recipe:
         """The part that a build freezes."""

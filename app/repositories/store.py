@@ -34,9 +34,9 @@ async def insert(
     return _repository(row) if row else None
 
 
-async def registration_named(conn: Connection, image_name: str) -> Repository | None:
-    """The registration that makes images of that name."""
-    row = await conn.fetchrow(SQL.repository_named, image_name)
+async def hold_registration(conn: Connection, image_name: str) -> Repository | None:
+    """The registration that makes images of that name, kept from being deleted until the transaction ends."""
+    row = await conn.fetchrow(SQL.hold_repository_named, image_name)
     return _repository(row) if row else None
 
 

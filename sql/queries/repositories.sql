@@ -10,9 +10,9 @@ returning *;
 -- queued.
 select * from repositories where lower(repo) = lower($1) order by id for key share;
 
--- name: repository_named
--- The registration that makes images of a name.
-select * from repositories where image_name = $1;
+-- name: hold_repository_named
+-- The registration that makes images of a name, locked before any image: deleting it goes the same way.
+select * from repositories where image_name = $1 for key share;
 
 -- name: list_repositories
 -- A page of registrations, newest first, of one GitHub repository or of all.

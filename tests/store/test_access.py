@@ -329,6 +329,8 @@ BAD_NAMES: Final = [
     "a\u202eb",
     "a\u200bb",
     "\u2028",
+    "é 漢字",
+    "\uff41dmin",
     "x" * 101,
     "x" * 1_000_000,
     7,
@@ -362,7 +364,7 @@ async def test_a_wrong_field_is_refused_by_name_and_no_token_is_made(pool: Pool,
     assert await audit_rows(pool) == []
 
 
-@pytest.mark.parametrize("name", ["'; drop table tokens; --", "$(id)", "{{7*7}}", "<script>", "é 漢字", "../..", "%00"])
+@pytest.mark.parametrize("name", ["'; drop table tokens; --", "$(id)", "{{7*7}}", "<script>", "../..", "%00"])
 async def test_a_name_is_text_and_nothing_else(pool: Pool, name: str) -> None:
     async with asking(api_services(pool)) as api:
         assert (await made(api, name=name))["name"] == name

@@ -20,6 +20,7 @@ from app.products.model import ProductStatus
 from app.rollouts import store as rollouts
 from app.rollouts.model import RolloutKind, RolloutReason, RolloutState, rollback_target
 from app.settings import load_settings
+from app.slack.client import SlackClient
 from tests.factories import (
     VAULT,
     built_image,
@@ -60,6 +61,8 @@ async def client_of(pool: Pool) -> AsyncIterator[httpx.AsyncClient]:
             api_token=TOKEN,
             stalled=list,
             stopping=asyncio.Event(),
+            slack=SlackClient(),
+            registry=None,
         )
         async with httpx.AsyncClient(
             transport=httpx.ASGITransport(create_app(services)),

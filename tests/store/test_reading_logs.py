@@ -14,6 +14,7 @@ from app.postgres.listen import Wakeups
 from app.postgres.pool import transaction
 from app.sealing import Vault
 from app.settings import load_settings
+from app.slack.client import SlackClient
 from tests.factories import claimed_build
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ async def parts_of(pool: Pool, path: str, accept: str = "*/*") -> tuple[int, lis
         api_token=TOKEN,
         stalled=list,
         stopping=asyncio.Event(),
+        slack=SlackClient(),
+        registry=None,
     )
     sent: list[Message] = []
     scope = {

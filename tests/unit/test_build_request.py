@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.engine.build import build_params
@@ -64,7 +64,6 @@ def test_buildkit_needs_linux_and_api_1_39(api_version: tuple[int, int], os: str
     assert info.has_buildkit is supported
 
 
-@settings(deadline=None)
 @given(objects, st.integers(1, 7), st.sampled_from(["", "\r\n", "\n\n", "  "]), st.booleans())
 def test_objects_are_found_wherever_the_stream_is_cut(
     wanted: list[dict[str, Any]], size: int, between: str, escaped: bool
@@ -76,7 +75,6 @@ def test_objects_are_found_wherever_the_stream_is_cut(
     assert found == wanted
 
 
-@settings(deadline=None)
 @given(st.lists(st.binary(max_size=40), max_size=10))
 def test_garbage_ends_in_our_own_error(chunks: list[bytes]) -> None:
     output = BuildOutput()

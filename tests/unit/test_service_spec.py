@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.engine.service import demultiplex
@@ -139,21 +139,18 @@ targets = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(targets)
 def test_applying_a_target_twice_changes_nothing(target: ServiceTarget) -> None:
     once = service_spec(target, None)
     assert service_spec(target, once) == once
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from([0, 1, 2]), st.binary(max_size=300))))
 def test_log_frames_are_joined(frames: list[tuple[int, bytes]]) -> None:
     data = b"".join(bytes([kind, 0, 0, 0]) + len(text).to_bytes(4, "big") + text for kind, text in frames)
     assert demultiplex(data) == b"".join(text for _, text in frames)
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=100))
 def test_any_log_bytes_are_survived(data: bytes) -> None:
     assert len(demultiplex(data)) <= len(data)

@@ -7,7 +7,7 @@ from google.protobuf import (  # type: ignore[import-untyped] # its stubs are a 
     message_factory,
 )
 from google.protobuf.message import DecodeError, Message  # type: ignore[import-untyped] # the same
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.engine.frame import Frame, FrameError, Vertex, VertexLog, VertexStatus, VertexWarning, decode_frame
@@ -79,13 +79,11 @@ frames = st.builds(
 )  # fmt: skip
 
 
-@settings(deadline=None)
 @given(frames)
 def test_decoder_agrees_with_protobuf(message: Message) -> None:
     assert decode_frame(message.SerializeToString()) == _expected(message)
 
 
-@settings(deadline=None)
 @given(frames, st.data())
 def test_decoder_agrees_with_protobuf_on_damaged_frames(message: Message, data: st.DataObject) -> None:
     damaged = bytearray(message.SerializeToString())
@@ -103,7 +101,6 @@ def test_decoder_agrees_with_protobuf_on_damaged_frames(message: Message, data: 
     assert [log.message for log in mine.logs] == [log.message for log in expected.logs]
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200))
 @example(b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\x7f")
 @example(b"\x1a\x0c\x20\xff\xff\xff\xff\xff\xff\xff\xff\x7f\x22\x00")
@@ -122,7 +119,6 @@ def test_garbage_is_skipped_and_counted(data: bytes) -> None:
         assert renderer.bad_frames == 0
 
 
-@settings(deadline=None)
 @given(st.lists(st.binary(max_size=12), max_size=12), st.lists(st.binary(max_size=12), max_size=12))
 def test_side_by_side_output_keeps_every_line_whole(first: list[bytes], second: list[bytes]) -> None:
     renderer = TraceRenderer()
