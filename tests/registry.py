@@ -139,28 +139,36 @@ class SlowWay:
     uploading: asyncio.Event = field(default_factory=asyncio.Event)
     hurry: asyncio.Event = field(default_factory=asyncio.Event)
     deserted: asyncio.Event = field(default_factory=asyncio.Event)
-    travellers: int = 0
+    travellers: set[asyncio.Task[None]] = field(default_factory=set)
 
-    async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.travellers += 1
+    def enter(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        traveller = asyncio.create_task(self._carry(reader, writer))
+        self.travellers.add(traveller)
         self.deserted.clear()
+        traveller.add_done_callback(self._left)
+
+    def _left(self, traveller: asyncio.Task[None]) -> None:
+        self.travellers.discard(traveller)
+        if not self.travellers:
+            self.deserted.set()
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         host, _, port = self.registry.host.rpartition(":")
         up_reader, up_writer = await asyncio.open_connection(host, int(port))
         back = asyncio.create_task(self._back(up_reader, writer))
-        with suppress(ConnectionError):
-            while data := await reader.read(4096):
-                up_writer.write(data)
-                await up_writer.drain()
-                if data.startswith(b"PATCH"):
-                    self.uploading.set()
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self.hurry.wait(), 0.05 if self.uploading.is_set() else 0)
-        back.cancel()
-        up_writer.close()
-        writer.close()
-        self.travellers -= 1
-        if self.travellers == 0:
-            self.deserted.set()
+        try:
+            with suppress(ConnectionError):
+                while data := await reader.read(4096):
+                    up_writer.write(data)
+                    await up_writer.drain()
+                    if data.startswith(b"PATCH"):
+                        self.uploading.set()
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(self.hurry.wait(), 0.05 if self.uploading.is_set() else 0)
+        finally:
+            back.cancel()
+            up_writer.close()
+            writer.close()
 
     @staticmethod
     async def _back(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -173,6 +181,9 @@ class SlowWay:
 @asynccontextmanager
 async def slow_way(registry: LocalRegistry) -> AsyncIterator[SlowWay]:
     way = SlowWay(registry)
-    async with await asyncio.start_server(way.carry, "127.0.0.1", 0) as server:
+    async with await asyncio.start_server(way.enter, "127.0.0.1", 0) as server:
         way.host = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
         yield way
+        for traveller in set(way.travellers):
+            traveller.cancel()
+        await asyncio.gather(*way.travellers, return_exceptions=True)

@@ -87,6 +87,7 @@ async def test_a_rate_limit_says_how_long_to_wait(slack: LocalSlack, client: Sla
         ("nan", 30, 30),
         ("soon", 30, 30),
     ],
+    ids=["in twenty minutes", "yesterday", "for decades", "negative", "nan", "no number"],
 )
 async def test_a_wish_to_wait_is_kept_within_reason(
     slack: LocalSlack, client: SlackClient, header: str, at_least: float, at_most: float

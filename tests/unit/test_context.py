@@ -357,7 +357,9 @@ def test_tar_that_ends_early_inside_a_whole_gzip_is_worth_another_try() -> None:
             rewrite(gzip.compress(raw[:cut]), COMMIT)
 
 
-@pytest.mark.parametrize("data", [b"not gzip at all" * 10, gzip.compress(b"not a tar" * 1000)])
+@pytest.mark.parametrize(
+    "data", [b"not gzip at all" * 10, gzip.compress(b"not a tar" * 1000)], ids=["no gzip", "no tar"]
+)
 def test_other_bytes_are_damaged(data: bytes) -> None:
     with pytest.raises(SourceInvalid, match="damaged"):
         rewrite(data, COMMIT)
