@@ -79,10 +79,15 @@ def is_loopback(host: str) -> bool:
     (True, True, False)
     """
     name = host.rpartition(":")[0] if ":" in host and not host.endswith("]") else host
+    return is_this_machine(name.strip("[]"))
+
+
+def is_this_machine(name: str) -> bool:
+    """The same for a host without port and brackets."""
     if name.lower() == "localhost":
         return True
     try:
-        return ipaddress.ip_address(name.strip("[]")).is_loopback
+        return ipaddress.ip_address(name).is_loopback
     except ValueError:
         return False
 

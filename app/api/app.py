@@ -16,7 +16,7 @@ from starlette.routing import Mount, Route
 from app.api import health
 from app.api.auth import BearerAuth
 from app.api.docs import docs_routes
-from app.api.operation import Handler, routes_of
+from app.api.operation import routes_of
 from app.api.operations import OPERATIONS
 from app.deliveries.http import WebhookEndpoint
 from app.errors import (
@@ -56,7 +56,7 @@ def create_app(services: Services) -> Starlette:
         routes=[
             Route("/healthz", health.healthz),
             Route("/readyz", health.readyz),
-            by_method("/webhooks/github", POST=webhook.answer),
+            Route("/webhooks/github", webhook.answer, methods=["POST"]),
             *docs_routes(OPERATIONS, prefix=API),
             Mount(API, routes=routes_of(OPERATIONS), middleware=[Middleware(BearerAuth)]),
         ],
@@ -70,16 +70,6 @@ def create_app(services: Services) -> Starlette:
     )
     app.state.services = services
     return app
-
-
-def by_method(path: str, **handlers: Handler) -> Route:
-    """A route whose method picks the handler."""
-
-    async def dispatch(request: Request) -> Response:
-        method = "GET" if request.method == "HEAD" else request.method
-        return await handlers[method](request)
-
-    return Route(path, dispatch, methods=list(handlers))
 
 
 async def _problem(_request: Request, error: Exception) -> Response:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from app.api.fields import LARGEST_ID
 from app.body import declared_bytes, read_body
 from app.problems import Problem
 
@@ -21,7 +22,6 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 Found = TypeVar("Found")
 
 MOST_BODY_BYTES: Final = 1024 * 1024
-LARGEST_ID: Final = 2**63 - 1
 WEIGHT: Final = re.compile(r"[01](?:\.\d{0,3})?", re.ASCII)
 
 
@@ -81,10 +81,16 @@ def _message(problem: ErrorDetails) -> str:
 def path_id(request: Request, what: str) -> int:
     """The id in the path; 404 for anything that cannot be one."""
     text = request.path_params["id"]
-    value = int(text) if text.isascii() and text.isdigit() and len(text) <= len(str(LARGEST_ID)) else 0
-    if not 1 <= value <= LARGEST_ID:
+    value = row_id(text)
+    if not value:
         raise missing(what, text)
     return value
+
+
+def row_id(text: str) -> int:
+    """A number as ids of rows are, out of a stranger's text; 0 for whatever is none."""
+    value = int(text) if text.isascii() and text.isdigit() and len(text) <= len(str(LARGEST_ID)) else 0
+    return value if value <= LARGEST_ID else 0
 
 
 def found(thing: Found | None, what: str, name: object) -> Found:

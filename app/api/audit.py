@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from app.access import audit
+from app.api.answering import page
 from app.api.asking import query
-from app.api.paging import page
 from app.api.schema.audit import AuditOut, AuditQuery
 from app.api.services import services_of
 from app.postgres.pool import transaction

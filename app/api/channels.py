@@ -7,13 +7,13 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import asyncpg
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from app.access import audit
 from app.access.model import Subject
+from app.api.answering import answer, page
 from app.api.asking import found, json_body, path_id, query
 from app.api.auth import act_of
-from app.api.paging import page
 from app.api.schema.base import PageQuery
 from app.api.schema.channels import ChannelIn, ChannelOut, ChannelPatch, ChannelTestOut
 from app.api.services import services_of
@@ -52,8 +52,7 @@ async def create_channel(request: Request) -> Response:
         await audit.record(
             conn, act_of(request), _subject(made), kind=made.kind, events=made.events, enabled=made.enabled
         )
-    shown = ChannelOut.of(made).model_dump(mode="json")
-    return JSONResponse(shown, HTTPStatus.CREATED, {"Location": f"/api/v1/channels/{made.id}"})
+    return answer(ChannelOut.of(made), HTTPStatus.CREATED, location=f"/channels/{made.id}")
 
 
 async def list_channels(request: Request) -> Response:
@@ -66,7 +65,7 @@ async def list_channels(request: Request) -> Response:
 
 async def read_channel(request: Request) -> Response:
     """200 the channel, its address masked."""
-    return JSONResponse(ChannelOut.of(await _channel(request)).model_dump(mode="json"))
+    return answer(ChannelOut.of(await _channel(request)))
 
 
 async def change_channel(request: Request) -> Response:
@@ -85,7 +84,7 @@ async def change_channel(request: Request) -> Response:
             await audit.record(conn, act_of(request), _subject(after), given=given, enabled=after.enabled)
     except asyncpg.UniqueViolationError:
         raise _taken(patch.name) from None
-    return JSONResponse(ChannelOut.of(after).model_dump(mode="json"))
+    return answer(ChannelOut.of(after))
 
 
 async def delete_channel(request: Request) -> Response:
@@ -110,13 +109,13 @@ async def test_channel(request: Request) -> Response:
     channel, services = await _channel(request), services_of(request)
     url = _address(services, channel)
     try:
-        answer = await services.slack.post(url, greeting_payload(channel.name))
-        told = ChannelTestOut(sent=True, status=answer.status, answer=answer.body)
+        said = await services.slack.post(url, greeting_payload(channel.name))
+        told = ChannelTestOut(sent=True, status=said.status, answer=said.body)
     except NoticeNotSent as error:
         told = ChannelTestOut(sent=False, status=error.status, answer=str(error))
     async with transaction(services.pool) as conn:
         await audit.record(conn, act_of(request), _subject(channel), sent=told.sent, answer=told.status)
-    return JSONResponse(told.model_dump(mode="json"))
+    return answer(told)
 
 
 def changed(vault: Vault, before: Channel, patch: ChannelPatch) -> Channel:

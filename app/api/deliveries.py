@@ -5,12 +5,12 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 
 from app.access import audit
+from app.api.answering import answer, page
 from app.api.asking import found, missing, path_id, query
 from app.api.auth import act_of
-from app.api.paging import page
 from app.api.schema.deliveries import DeliveryDetailOut, DeliveryOut, DeliveryQuery, ReplayOut
 from app.api.services import services_of
 from app.deliveries import inbox
@@ -81,13 +81,13 @@ async def replay_delivery(request: Request) -> Response:
         queued = list(outcome.builds) if isinstance(outcome, Accepted) else []
         subject = subject_of(delivery.id, delivery.guid, parsed)
         await audit.record(conn, act_of(request), subject, guid=delivery.guid, builds=queued)
-    answer = ReplayOut(
+    replayed = ReplayOut(
         delivery=delivery.guid,
         outcome="accepted" if queued else "ignored",
         builds=[int(build) for build in queued],
         reason=None if isinstance(outcome, Accepted) else outcome.reason,
     )
-    return JSONResponse(answer.model_dump(mode="json"), HTTPStatus.ACCEPTED)
+    return answer(replayed, HTTPStatus.ACCEPTED)
 
 
 async def _delivery(request: Request) -> Delivery:

@@ -36,6 +36,7 @@ LABEL: Final = re.compile(r"[!-~](?:[ -~]*[!-~])?", re.ASCII)
 IN_URL: Final = re.compile(r"[!-~]+", re.ASCII)
 ADDRESS: Final = r"https?://[A-Za-z0-9][A-Za-z0-9.-]*(?::[1-9][0-9]{0,3})?(?:[/?][!-\"$-~]*)?"
 RFC3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
+LARGEST_ID: Final = 2**63 - 1  # of a bigint
 LONGEST_VARIABLE: Final = 128 * 1024  # of NAME=value: MAX_ARG_STRLEN, execve(2)
 MOST_ENV_CHARACTERS: Final = 256 * 1024
 
@@ -230,7 +231,7 @@ WebhookUrl = Annotated[
     _shown(ADDRESS),
 ]
 Moment = Annotated[datetime, BeforeValidator(_rfc3339), Field(examples=["2030-01-31T12:00:00Z"])]
-RowId = Annotated[int, Field(ge=1, le=2**63 - 1)]
+RowId = Annotated[int, Field(ge=1, le=LARGEST_ID)]
 IdIn = Annotated[RowId, BeforeValidator(_whole)]
 Count = Annotated[int, Field(ge=1, le=1000), BeforeValidator(_whole)]
 Env = Annotated[

@@ -11,11 +11,10 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from app.access import audit
 from app.access.model import Subject
+from app.api.answering import answer, answer_all, page
 from app.api.asking import found, json_body, path_id, query
 from app.api.auth import act_of
-from app.api.paging import page
 from app.api.retention import upkeep_of
-from app.api.schema.base import dump_all
 from app.api.schema.images import (
     BuildOut,
     ImageDetailQuery,
@@ -57,7 +56,7 @@ async def github_tags(request: Request) -> Response:
     """200 the repository's tags, newest first; 404 when there is no such repository."""
     asked = query(request, TagQuery)
     tags = await services_of(request).github.list_tags(asked.repo)
-    return JSONResponse(TagsOut(tags=[TagOut.of(tag) for tag in tags]).model_dump(mode="json"))
+    return answer(TagsOut(tags=[TagOut.of(tag) for tag in tags]))
 
 
 async def create_image(request: Request) -> Response:
@@ -90,8 +89,7 @@ async def create_image(request: Request) -> Response:
         )
         image = await _image(conn, image_id)
         await audit.record(conn, act_of(request), _subject(image), repo=image.github_repo, commit=image.commit_sha)
-    shown = ImageOut.of(image).model_dump(mode="json")
-    return JSONResponse(shown, HTTPStatus.CREATED, {"Location": f"/api/v1/images/{image_id}"})
+    return answer(ImageOut.of(image), HTTPStatus.CREATED, location=f"/images/{image_id}")
 
 
 async def list_images(request: Request) -> Response:
@@ -148,7 +146,7 @@ async def list_builds(request: Request) -> Response:
     async with transaction(services_of(request).pool) as conn:
         await _image(conn, image_id)
         listed = await store.builds_of(conn, image_id)
-    return JSONResponse(dump_all([BuildOut.of(build, delivery) for build, delivery in listed]))
+    return answer_all([BuildOut.of(build, delivery) for build, delivery in listed])
 
 
 async def cancel_build(request: Request) -> Response:
@@ -162,7 +160,7 @@ async def cancel_build(request: Request) -> Response:
         if asked is store.Cancel.ASKED:
             await audit.record(conn, act_of(request), _subject(image), build=image.latest_build_id)
         image = await _image(conn, image_id)
-    return JSONResponse(ImageOut.of(image).model_dump(mode="json"), HTTPStatus.ACCEPTED)
+    return answer(ImageOut.of(image), HTTPStatus.ACCEPTED)
 
 
 async def rebuild_image(request: Request) -> Response:
@@ -189,7 +187,7 @@ async def rebuild_image(request: Request) -> Response:
         )
         image = await _image(conn, image_id)
         await audit.record(conn, act_of(request), _subject(image), build=image.latest_build_id, commit=commit)
-    return JSONResponse(ImageOut.of(image).model_dump(mode="json"), HTTPStatus.ACCEPTED)
+    return answer(ImageOut.of(image), HTTPStatus.ACCEPTED)
 
 
 async def delete_image(request: Request) -> Response:
@@ -221,7 +219,7 @@ async def delete_image(request: Request) -> Response:
     if left:
         log.warning("deletion_unfinished", image_id=image_id, reason=left[0])
         detail = f"image {image.name}:{image.tag} is gone; what it left behind follows by itself: {left[0]}"
-        return JSONResponse(UnfinishedOut(detail=detail).model_dump(), HTTPStatus.ACCEPTED)
+        return answer(UnfinishedOut(detail=detail), HTTPStatus.ACCEPTED)
     return Response(status_code=HTTPStatus.NO_CONTENT)
 
 

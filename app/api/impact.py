@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from starlette.responses import JSONResponse
-
+from app.api.answering import answer
 from app.api.asking import missing, query
 from app.api.schema.impact import ImpactOut, ImpactQuery, MoveOut, StayOut
 from app.api.services import services_of
@@ -29,7 +28,7 @@ async def read_impact(request: Request) -> Response:
     if known is None:
         raise missing("image", name)
     pinned, image_id = known
-    return JSONResponse(impact_of(name, asked.tag, pinned, image_id).model_dump(mode="json", by_alias=True))
+    return answer(impact_of(name, asked.tag, pinned, image_id))
 
 
 def impact_of(name: str, tag: str, pinned: list[store.Pinned], image_id: int | None) -> ImpactOut:

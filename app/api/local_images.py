@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from starlette.responses import JSONResponse
-
-from app.api.schema.base import dump_all
+from app.api.answering import answer_all
+from app.api.asking import row_id
 from app.api.schema.images import LocalImageOut
 from app.api.services import services_of
 from app.builds import store
@@ -19,10 +18,6 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from app.engine.shape import ImageInfo
-
-LARGEST_ID = 2**63 - 1
-
 
 async def list_local_images(request: Request) -> Response:
     """200 every image on the engine that has a name or stands alone, newest first; ``ours`` are those that a build of
@@ -30,7 +25,7 @@ async def list_local_images(request: Request) -> Response:
     """
     services = services_of(request)
     images = await list_images(services.engine)
-    built_by = {image.id: _build_of(image) for image in images}
+    built_by = {image.id: row_id(image.labels.get(LABEL_BUILD, "")) for image in images}
     async with transaction(services.pool) as conn:
         known = await store.images_on_record(conn, [build for build in built_by.values() if build])
     shown = []
@@ -38,11 +33,4 @@ async def list_local_images(request: Request) -> Response:
         image_id, exact_ref, digest = known.get(built_by[image.id], (None, "", ""))
         ours = image_id is not None and is_made_by(image, built_by[image.id], exact_ref, digest)
         shown.append(LocalImageOut.of(image, image_id if ours else None))
-    return JSONResponse(dump_all(shown))
-
-
-def _build_of(image: ImageInfo) -> int:
-    """The build that an image says it comes from; 0 for none."""
-    text = image.labels.get(LABEL_BUILD, "")
-    build = int(text) if text.isascii() and text.isdigit() and len(text) <= len(str(LARGEST_ID)) else 0
-    return build if build <= LARGEST_ID else 0
+    return answer_all(shown)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.responses import StreamingResponse
 
-from app.api.asking import found, path_id, prefers
+from app.api.asking import found, path_id, prefers, row_id
 from app.api.services import services_of
 from app.builds import store
 from app.builds.log import follow_log, stored_log
@@ -49,8 +49,7 @@ async def read_log(request: Request) -> Response:
 def resume_after(last_event_id: str, build_id: int) -> int:
     """The last piece that a returning client has; 0 for a new one, or when another build has become the latest."""
     build, _, piece = last_event_id.partition(".")
-    plain = piece.isascii() and piece.isdigit() and len(piece) <= len(str(2**62))
-    return int(piece) if plain and build == str(build_id) else 0
+    return row_id(piece) if build == str(build_id) else 0
 
 
 def log_event(event_id: str, text: str) -> bytes:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from starlette.responses import JSONResponse
-
+from app.api.answering import answer, page
 from app.api.asking import found, path_id, query
-from app.api.paging import page
 from app.api.schema.notices import NoticeOut, NoticeQuery
 from app.api.services import services_of
 from app.notices import store
@@ -31,4 +29,4 @@ async def read_notice(request: Request) -> Response:
     notice_id, services = path_id(request, "notice"), services_of(request)
     async with transaction(services.pool) as conn:
         notice = found(await store.read(conn, notice_id), "notice", notice_id)
-    return JSONResponse(NoticeOut.of(notice, services.settings.public_url).model_dump(mode="json"))
+    return answer(NoticeOut.of(notice, services.settings.public_url))

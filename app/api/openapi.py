@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, get_args
 
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
-from app.api.asking import LARGEST_ID
+from app.api.fields import LARGEST_ID
 from app.api.schema.base import ProblemOut, WaitQuery
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import structlog
 from sse_starlette import EventSourceResponse, ServerSentEvent
-from starlette.responses import JSONResponse, StreamingResponse
+from starlette.responses import StreamingResponse
 
+from app.api.answering import answer_all
 from app.api.asking import found, path_id, query
-from app.api.schema.base import dump_all
 from app.api.schema.product_runtime import LogQuery, TaskOut
 from app.api.services import services_of
 from app.engine.frame import one_line
@@ -56,7 +56,7 @@ async def list_tasks(request: Request) -> Response:
     names = await node_names(services.engine, (task.node_id for task in tasks))
     async with transaction(services.pool) as conn:
         images = await rollouts.images_of(conn, product.id, [task.image for task in tasks])
-    return JSONResponse(dump_all([_shown(task, names, images) for task in tasks]))
+    return answer_all([_shown(task, names, images) for task in tasks])
 
 
 async def read_output(request: Request) -> Response:

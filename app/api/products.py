@@ -5,10 +5,10 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
+from app.api.answering import answer, page
 from app.api.asking import found, json_body, path_id, query
-from app.api.paging import page
 from app.api.product_actions import (
     locked_product,
     need_swarm,
@@ -38,8 +38,6 @@ from app.rollouts import store as rollouts
 from app.rollouts.model import RolloutKind, RolloutReason
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from starlette.requests import Request
 
     from app.api.services import Services
@@ -70,7 +68,7 @@ async def create_product(request: Request) -> Response:
         product = found(await store.read(conn, product_id), "product", product_id)
         details = {"port": wanted.port, "replicas": wanted.replicas, "env": sorted(wanted.env_vars)}
         await record_change(conn, request, product, image=product.image_name, **details)
-    return _shown(services, product, HTTPStatus.CREATED, {"Location": f"/api/v1/products/{product.id}"})
+    return answer(_shown(services, product), HTTPStatus.CREATED, location=f"/products/{product.id}")
 
 
 def _fields_of(services: Services, wanted: ProductIn) -> ProductFields:
@@ -110,7 +108,7 @@ async def read_product(request: Request) -> Response:
     services, product_id = services_of(request), path_id(request, "product")
     async with transaction(services.pool) as conn:
         product = found(await store.read(conn, product_id), "product", product_id)
-    return _shown(services, product)
+    return answer(_shown(services, product))
 
 
 async def change_product(request: Request) -> Response:
@@ -142,7 +140,7 @@ async def change_product(request: Request) -> Response:
         product = found(await store.read(conn, product_id), "product", product_id)
         if after != before.fields:
             await record_change(conn, request, product, **names_changed(before.fields, after))
-    return _shown(services, product)
+    return answer(_shown(services, product))
 
 
 async def delete_product(request: Request) -> Response:
@@ -169,7 +167,7 @@ async def delete_product(request: Request) -> Response:
         left = await store.read(conn, product_id)
     if left is None:
         return Response(status_code=HTTPStatus.NO_CONTENT)
-    return _shown(services, left, HTTPStatus.ACCEPTED, {"Location": f"/api/v1/rollouts/{removal}"})
+    return answer(_shown(services, left), HTTPStatus.ACCEPTED, location=f"/rollouts/{removal}")
 
 
 async def _begin_removal(conn: Connection, request: Request, product: Product) -> RolloutId:
@@ -196,8 +194,5 @@ async def _locked_image(conn: Connection, image_id: int | None) -> Image | None:
     return image
 
 
-def _shown(
-    services: Services, product: Product, status: HTTPStatus = HTTPStatus.OK, headers: Mapping[str, str] | None = None
-) -> JSONResponse:
-    shown = ProductOut.of(product, services.settings.tagship_default_image).model_dump(mode="json")
-    return JSONResponse(shown, status, dict(headers or {}))
+def _shown(services: Services, product: Product) -> ProductOut:
+    return ProductOut.of(product, services.settings.tagship_default_image)

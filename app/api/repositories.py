@@ -6,13 +6,13 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import asyncpg
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from app.access import audit
 from app.access.model import Subject
+from app.api.answering import answer, page
 from app.api.asking import found, json_body, path_id, query
 from app.api.auth import act_of
-from app.api.paging import page
 from app.api.schema.repositories import RepositoryIn, RepositoryOut, RepositoryPatch, RepositoryQuery
 from app.api.services import services_of
 from app.builds.model import default_image_name
@@ -46,8 +46,7 @@ async def register(request: Request) -> Response:
         if made is None:
             raise _taken(image_name)
         await audit.record(conn, act_of(request), _subject(made), image_name=made.image_name)
-    shown = RepositoryOut.of(made).model_dump(mode="json")
-    return JSONResponse(shown, HTTPStatus.CREATED, {"Location": f"/api/v1/repositories/{made.id}"})
+    return answer(RepositoryOut.of(made), HTTPStatus.CREATED, location=f"/repositories/{made.id}")
 
 
 async def list_repositories(request: Request) -> Response:
@@ -63,7 +62,7 @@ async def read_repository(request: Request) -> Response:
     repository_id = path_id(request, "repository")
     async with transaction(services_of(request).pool) as conn:
         repository = found(await store.read(conn, repository_id), "repository", repository_id)
-    return JSONResponse(RepositoryOut.of(repository).model_dump(mode="json"))
+    return answer(RepositoryOut.of(repository))
 
 
 async def change_repository(request: Request) -> Response:
@@ -82,7 +81,7 @@ async def change_repository(request: Request) -> Response:
             await audit.record(conn, act_of(request), _subject(changed), given=sorted(given))
     except asyncpg.UniqueViolationError:
         raise _taken(patch.image_name) from None
-    return JSONResponse(RepositoryOut.of(changed).model_dump(mode="json"))
+    return answer(RepositoryOut.of(changed))
 
 
 async def delete_repository(request: Request) -> Response:

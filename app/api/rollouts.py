@@ -7,10 +7,8 @@ from contextlib import suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
-from starlette.responses import JSONResponse
-
+from app.api.answering import answer, page
 from app.api.asking import found, path_id, query
-from app.api.paging import page
 from app.api.schema.base import PageQuery
 from app.api.schema.rollouts import RolloutOut
 from app.api.services import services_of
@@ -33,7 +31,7 @@ async def read_rollout(request: Request) -> Response:
     rollout_id = path_id(request, "rollout")
     async with transaction(services_of(request).pool) as conn:
         rollout = found(await store.read(conn, rollout_id), "rollout", rollout_id)
-    return JSONResponse(RolloutOut.of(rollout).model_dump(mode="json"))
+    return answer(RolloutOut.of(rollout))
 
 
 async def list_rollouts(request: Request) -> Response:
@@ -49,8 +47,7 @@ async def list_rollouts(request: Request) -> Response:
 async def accepted(services: Services, rollout_id: int, wait_s: float) -> Response:
     """202 the rollout with its address, once it is final or the caller has waited long enough."""
     rollout = found(await when_final(services, rollout_id, wait_s), "rollout", rollout_id)
-    shown = RolloutOut.of(rollout).model_dump(mode="json")
-    return JSONResponse(shown, HTTPStatus.ACCEPTED, {"Location": f"/api/v1/rollouts/{rollout_id}"})
+    return answer(RolloutOut.of(rollout), HTTPStatus.ACCEPTED, location=f"/rollouts/{rollout_id}")
 
 
 async def when_final(services: Services, rollout_id: int, wait_s: float) -> Rollout | None:

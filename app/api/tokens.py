@@ -6,13 +6,13 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 import asyncpg
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from app.access import audit, store
 from app.access.model import ADMINISTRATOR, Subject, new_token
+from app.api.answering import answer, page
 from app.api.asking import json_body, missing, path_id, query
 from app.api.auth import act_of
-from app.api.paging import page
 from app.api.schema.base import PageQuery
 from app.api.schema.tokens import NewTokenOut, TokenIn, TokenOut
 from app.api.services import services_of
@@ -45,7 +45,7 @@ async def create_token(request: Request) -> Response:
             await audit.record(conn, act_of(request), Subject("token", made.id, made.name), **details)
     except asyncpg.UniqueViolationError:
         raise _taken(f"a token named {wanted.name} exists; revoke it first, or choose another name") from None
-    return JSONResponse(shown.model_dump(mode="json"), HTTPStatus.CREATED, SHOWN_ONCE)
+    return answer(shown, HTTPStatus.CREATED, headers=SHOWN_ONCE)
 
 
 async def list_tokens(request: Request) -> Response:

@@ -5,7 +5,6 @@ Imported only by commands that run, since httpx takes a fifth of a second that `
 
 from __future__ import annotations
 
-import ipaddress
 import json
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -16,6 +15,7 @@ import httpx
 
 from app.cli.ending import Refused, Unreachable, WrongUse
 from app.cli.stream import Event, events
+from app.reference import is_this_machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -150,7 +150,7 @@ def connect(
     Raises ``WrongUse`` for an address or a token that cannot be one. Nothing is asked of the server yet.
     """
     parts = server_address(environment.get("TAGSHIP_URL") or DEFAULT_URL)
-    url, local = parts.geturl().rstrip("/"), is_loopback(parts.hostname or "")
+    url, local = parts.geturl().rstrip("/"), is_this_machine(parts.hostname or "")
     token = find_token(environment, admin_token_file, local=local)
     headers = {"Authorization": f"Bearer {token}", "User-Agent": user_agent(), "Accept": "application/json"}
     timeout = httpx.Timeout(patience_s, connect=min(CONNECT_S, patience_s))
@@ -171,14 +171,6 @@ def server_address(value: str) -> SplitResult:
     if not usable or parts.username is not None or parts.query or parts.fragment:
         raise wrong
     return parts
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host is this machine by its name or address."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def find_token(environment: Mapping[str, str], admin_token_file: Callable[[], Path], *, local: bool) -> str:

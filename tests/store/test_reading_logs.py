@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING, cast
 
 from app.api.app import create_app
+from app.api.logs import resume_after
 from app.api.services import Services
 from app.builds import store
 from app.builds.log import follow_log
@@ -113,3 +114,9 @@ async def test_a_long_log_is_followed_row_by_row(pool: Pool) -> None:
         assert await store.fail(conn, claimed.lease, "for a reason")
     seen = [seq async for seq, _ in follow_log(pool, Wakeups(""), claimed.id, 0)]
     assert seen == list(range(1, ROWS + 1))
+
+
+def test_no_place_in_a_log_lies_beyond_what_a_row_can_be() -> None:
+    assert resume_after("7.12", 7) == 12
+    for strange in ("7.9999999999999999999", f"7.{2**63}", "7.-1", "7.x", "7.", "8.12", ""):
+        assert resume_after(strange, 7) == 0

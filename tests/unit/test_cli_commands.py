@@ -15,9 +15,10 @@ import pytest
 from click.testing import CliRunner
 
 from app.__main__ import main
-from app.cli.api import find_token, is_loopback, server_address
+from app.cli.api import find_token, server_address
 from app.cli.ending import WrongUse
 from app.cli.products import goes_already
+from app.reference import is_this_machine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -218,8 +219,8 @@ def test_the_administrators_token_never_leaves_the_machine(tmp_path: Path) -> No
     assert find_token({}, lambda: path, local=True) == "administrator-token"
     with pytest.raises(WrongUse, match="TAGSHIP_TOKEN is not set"):
         find_token({}, lambda: path, local=False)
-    assert [is_loopback(host) for host in ("127.0.0.1", "127.8.8.8", "::1", "localhost")] == [True] * 4
-    assert not any(is_loopback(host) for host in ("127.0.0.1.example.org", "example.org", "10.0.0.1", ""))
+    assert [is_this_machine(host) for host in ("127.0.0.1", "127.8.8.8", "::1", "localhost")] == [True] * 4
+    assert not any(is_this_machine(host) for host in ("127.0.0.1.example.org", "example.org", "10.0.0.1", ""))
 
 
 @pytest.mark.parametrize(

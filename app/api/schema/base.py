@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
 from app.api.fields import RowId
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 def _rfc3339(value: datetime) -> str:
@@ -50,8 +47,3 @@ class WaitQuery(In):
 class PageQuery(In):
     limit: Annotated[int, Field(ge=1, le=500)] = 100
     before: RowId | None = None
-
-
-def dump_all(models: Sequence[BaseModel]) -> list[dict[str, Any]]:
-    """Models as JSON-ready values."""
-    return [model.model_dump(mode="json") for model in models]
