@@ -179,13 +179,16 @@ class Stack:
 
     async def remove(self) -> None:
         """Take down the stack, and what a stack leaves behind: secrets, volumes and the image of PostgreSQL."""
-        await docker("stack", "rm", self.name)
         ours = ("--all", "--quiet", "--filter", f"label=com.docker.stack.namespace={self.name}")
 
-        async def stopped() -> bool:
+        async def gone() -> bool:
+            try:
+                await docker("stack", "rm", self.name)
+            except AssertionError:  # the swarm keeps a network while a stopping task is in it
+                return False
             return not await docker("ps", *ours)
 
-        await until(stopped, f"the containers of {self.name} are gone", 90)
+        await until(gone, f"the stack {self.name} and its containers are gone", 90)
         await docker("secret", "rm", *(f"{self.name}_{name}" for name in self.secrets))
         await docker("volume", "rm", f"{self.name}_postgres", f"{self.name}_tagship")
         await docker("image", "rm", f"{self.name}-postgres")
