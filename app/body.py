@@ -20,24 +20,29 @@ async def read_body(request: Request, most_bytes: int) -> bytes:
     What is somewhat too large is read to its end and thrown away, for most clients only look at the answer when they
     have sent everything; of what is far too large no more is read.
     """
-    too_large = Problem(
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-        f"the body is larger than {most_bytes // 1024:,} KiB, the most that is read here",
-        headers={"Connection": "close"},
-    )
+    declared = declared_bytes(request) or 0
     enough = PATIENCE * most_bytes
-    if (declared_bytes(request) or 0) > enough:
-        raise too_large
+    if declared > enough:
+        raise too_large(most_bytes)
     body, seen = bytearray(), 0
     async for chunk in request.stream():
         seen += len(chunk)
-        if seen <= most_bytes:
+        if max(seen, declared) <= most_bytes:
             body += chunk
         elif seen > enough:
             break
     if seen > most_bytes:
-        raise too_large
+        raise too_large(most_bytes)
     return bytes(body)
+
+
+def too_large(most_bytes: int) -> Problem:
+    """The 413 for a body of more than ``most_bytes``."""
+    return Problem(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        f"the body is larger than {most_bytes // 1024:,} KiB, the most that is read here",
+        headers={"Connection": "close"},
+    )
 
 
 def declared_bytes(request: Request) -> int | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import asyncpg
@@ -24,7 +26,9 @@ if TYPE_CHECKING:
     from app.reports.store import Refusal
     from app.settings import Settings
 
-LEAST_FREE_BYTES: Final = 2 * 1024**3
+MIB: Final = 1024**2
+GIB: Final = 1024**3
+LEAST_FREE_BYTES: Final = 2 * GIB
 CLOSE_S: Final = 5.0
 MOST_REFUSALS: Final = 100
 
@@ -53,7 +57,7 @@ async def examine(settings: Settings) -> list[Finding]:
             await _reports(settings),
             _webhook(settings),
             await _tried("registry", lambda: _registry(settings, engine)),
-            _disk(settings),
+            await _disk(settings, engine),
         ]
     finally:
         await engine.close()
@@ -178,12 +182,35 @@ def _webhook(settings: Settings) -> Finding:
     return Finding("webhook", ok=True, sentence=f"deliveries go to {settings.public_url}/webhooks/github")
 
 
-def _disk(settings: Settings) -> Finding:
-    folder = settings.tagship_data_dir
+async def _disk(settings: Settings, engine: Engine) -> Finding:
+    """Room for our own files, and for the engine's where they are on this machine; advice, for it may suffice."""
+    places = [(_free_bytes(settings.tagship_data_dir), str(settings.tagship_data_dir))]
+    if (folder := await _data_of(engine)) is not None:
+        places.append((_free_bytes(folder), f"{folder} (the engine's)"))
+    said = ", ".join(f"{_size(free)} free under {place}" for free, place in places)
+    short = [place for free, place in places if free < LEAST_FREE_BYTES]
+    if not short:
+        return Finding("disk", ok=True, sentence=said)
+    return Finding("disk", ok=False, sentence=f"only {said}; make room under {' and '.join(short)}", needed=False)
+
+
+async def _data_of(engine: Engine) -> Path | None:
+    """Where the engine keeps its images, if it can be looked at: it runs here, and we may."""
+    if not engine.host.startswith("unix://"):
+        return None
+    try:
+        told = (await engine.call("describe itself", "info")).get("DockerRootDir")
+    except AppError:
+        return None
+    return Path(told) if told and os.access(told, os.R_OK | os.X_OK) else None
+
+
+def _free_bytes(folder: Path) -> int:
+    """What is free where the folder is, or will be."""
     while not folder.exists():
         folder = folder.parent
-    free = shutil.disk_usage(folder).free
-    sentence = f"{free / 1024**3:.1f} GiB free under {settings.tagship_data_dir}"
-    if free < LEAST_FREE_BYTES:
-        return Finding("disk", ok=False, sentence=f"only {sentence}; make room", needed=False)
-    return Finding("disk", ok=True, sentence=sentence)
+    return shutil.disk_usage(folder).free
+
+
+def _size(size: int) -> str:
+    return f"{size / GIB:.1f} GiB" if size >= GIB else f"{size / MIB:.0f} MiB"

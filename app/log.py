@@ -21,12 +21,13 @@ import structlog
 from app.mask import MASK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from structlog.typing import EventDict, Processor, WrappedLogger
 
 SHORTEST_SECRET: Final = 4  # shorter ones would blacken half of every line
 DEEPEST: Final = 10
+LONGEST_MATCH: Final = 16 * 1024  # none of PATTERNS takes more
 SECRET_NAME: Final = re.compile(
     r"(?:proxy-)?authorization|x-registry-auth|(?:set-)?cookie|password|token", re.IGNORECASE
 )
@@ -34,22 +35,26 @@ HANDLER: Final = "tagship"
 CHATTY: Final = ("httpx", "httpcore")  # one line per request, with the address, which may be a secret
 UVICORN: Final = ("uvicorn", "uvicorn.error", "uvicorn.access")
 
-# What looks like a secret wherever it stands. Every repetition is bounded: build logs are written by strangers.
+# What looks like a secret wherever it stands, and what of it is looked for first, in lower case, since most text holds
+# none. Every repetition is bounded: build logs are written by strangers. Nothing spans lines: a log that comes in
+# pieces is masked like the whole of it.
 PATTERNS: Final = (
     (
+        ("authorization", "x-registry-auth"),
         re.compile(
-            r"""((?:authorization|x-registry-auth)\\?["']?\s{0,4}[:=,]\s{0,4}b?\\?["']?(?:[a-z]{1,20}\s{1,4})?)[^\s"',;\\]{1,8192}""",
+            r"""((?:authorization|x-registry-auth)\\?["']?[^\S\n]{0,4}[:=,][^\S\n]{0,4}b?\\?["']?(?:[a-z]{1,20}[^\S\n]{1,4})?)[^\s"',;\\]{1,8192}""",
             re.IGNORECASE,
         ),
         rf"\1{MASK}",
     ),
     (
+        ("token=", "secret=", "password=", "signature="),
         re.compile(r"([?&][\w.-]{0,40}(?:token|secret|password|signature)=)[^&\s\"'#<>]{1,8192}", re.IGNORECASE),
         rf"\1{MASK}",
     ),
-    (re.compile(r"(://[^\s/:@\"'<>]{0,256}:)[^\s/\"'<>]{1,1024}@"), rf"\1{MASK}@"),
-    (re.compile(r"(://hooks\.slack(?:-gov)?\.com/)[^\s\"'<>]{1,512}"), rf"\1{MASK}"),
-    (re.compile(r"\b(?:gh[pousr]_\w{20,255}|github_pat_\w{20,255})", re.ASCII), MASK),
+    (("://",), re.compile(r"(://[^\s/:@\"'<>]{0,256}:)[^\s/\"'<>]{1,1024}@"), rf"\1{MASK}@"),
+    (("://hooks.slack",), re.compile(r"(://hooks\.slack(?:-gov)?\.com/)[^\s\"'<>]{1,512}"), rf"\1{MASK}"),
+    (("gh",), re.compile(r"\b(?:gh[pousr]_\w{20,255}|github_pat_\w{20,255})", re.ASCII), MASK),
 )
 
 
@@ -106,18 +111,77 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
     A secret is also found percent-encoded, in base64, and as written inside JSON or a Python literal; of one that spans
     lines (a private key), every long line by itself. Secrets of fewer than four characters are left alone.
     """
-    known = _known(tuple(secrets))
-    if known:
-        text = known.sub(MASK, text)
-    for pattern, replacement in PATTERNS:
+    for pattern, replacement in _in_question(text, tuple(secrets)):
         text = pattern.sub(replacement, text)
     return text
 
 
+class StreamRedactor:
+    """``redact`` for text that arrives in pieces cut anywhere: what might be the beginning of a secret is held back.
+
+    Text is given out line by line. Of a line too long to be held back as a whole, the end is, from a place where no
+    secret is cut in two.
+    """
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        self._secrets = tuple(secrets)
+        self._overlap = max([LONGEST_MATCH, *map(len, _known(self._secrets)[0])])
+        self._held: list[str] = []
+        self._held_characters = 0
+
+    def feed(self, text: str) -> str:
+        """Take text, and return the part that can be given out, redacted."""
+        self._held.append(text)
+        self._held_characters += len(text)
+        if "\n" not in text and self._held_characters < 2 * self._overlap:
+            return ""
+        held = "".join(self._held)
+        end = held.rfind("\n") + 1
+        if len(held) - end >= 2 * self._overlap:
+            end = self._border(held, len(held) - self._overlap)
+        self._held, self._held_characters = [held[end:]], len(held) - end
+        return redact(held[:end], self._secrets)
+
+    def close(self) -> str:
+        """Return the rest, redacted."""
+        held, self._held, self._held_characters = "".join(self._held), [], 0
+        return redact(held, self._secrets)
+
+    def _border(self, text: str, end: int) -> int:
+        """The last place up to ``end`` that lies inside of no secret; ``end`` when they overlap all the way down."""
+        border = end
+        while border > 0:
+            begin = max(0, border - self._overlap)
+            around = text[begin : border + self._overlap]
+            spans = [
+                (found.start() + begin, found.end() + begin)
+                for pattern, _ in _in_question(around, self._secrets)
+                for found in pattern.finditer(around)
+            ]
+            cut = [start for start, stop in spans if start < border < stop]
+            if not cut:
+                return border
+            border = min(cut)
+        return end
+
+
+def _in_question(text: str, secrets: tuple[str, ...]) -> Iterator[tuple[re.Pattern[str], str]]:
+    """The patterns that may match somewhere in the text, each with what takes the place of a match."""
+    forms, known = _known(secrets)
+    if known is not None and any(form in text for form in forms):
+        yield known, MASK
+    lowered = text.lower()
+    for hints, pattern, replacement in PATTERNS:
+        if any(hint in lowered for hint in hints):
+            yield pattern, replacement
+
+
 @lru_cache(maxsize=64)
-def _known(secrets: tuple[str, ...]) -> re.Pattern[str] | None:
-    forms = {form for secret in secrets for form in _forms(secret) if len(form) >= SHORTEST_SECRET}
-    return re.compile("|".join(re.escape(form) for form in sorted(forms, key=len, reverse=True))) if forms else None
+def _known(secrets: tuple[str, ...]) -> tuple[tuple[str, ...], re.Pattern[str] | None]:
+    """Every spelling of the secrets, longest first, and the pattern of them all."""
+    spellings = {form for secret in secrets for form in _forms(secret) if len(form) >= SHORTEST_SECRET}
+    forms = tuple(sorted(spellings, key=len, reverse=True))
+    return forms, re.compile("|".join(map(re.escape, forms))) if forms else None
 
 
 def _forms(secret: str) -> set[str]:

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
 from app.api.services import Services
-from app.builds import store as builds
-from app.builds.work import BuildStage
 from app.engine.client import Engine
-from app.engine.credentials import registry_access
 from app.github.client import GitHubClient
 from app.log import configure_logging
 from app.notices import channels
-from app.notices import store as notices
-from app.notices.work import NoticeStage
 from app.postgres.embedded import EmbeddedPostgres
 from app.postgres.listen import Wakeups
 from app.postgres.migrate import migrate
@@ -27,27 +20,20 @@ from app.postgres.pool import create_pool, transaction
 from app.queue.loop import POLL_S, Loop
 from app.registry.client import RegistryClient
 from app.reports import store as reports
-from app.reports.work import ReportStage
-from app.retention import store as chores
-from app.retention.upkeep import Upkeep
-from app.retention.work import ChoreStage
-from app.rollouts import store as rollouts
-from app.rollouts.work import RolloutStage
 from app.sealing import Vault, load_or_create_secret
 from app.slack.client import SlackClient
+from app.slack.guard import Guard
+from app.stages import stages
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from app.postgres.pool import Pool
-    from app.queue.lease import Stage
     from app.settings import Settings
 
 log = structlog.get_logger(__name__)
 
 POOL_SIZE: Final = 20
-ROLLOUT_CONCURRENCY: Final = 8
-NOTICE_CONCURRENCY: Final = 8  # at most two of them for one channel
 STALLED_AFTER_S: Final = 30.0
 CLOSE_S: Final = 2.0
 SECRET_BYTES: Final = 32
@@ -109,7 +95,7 @@ async def open_services(settings: Settings, dsn: str, workers: Workers) -> Async
             app_private_key=settings.github_app_private_key,
         )
         stack.push_async_callback(github.close)
-        slack = SlackClient()
+        slack = SlackClient(Guard(settings.private_networks))
         stack.push_async_callback(slack.close)
         registry = open_registry(settings, engine)
         if registry is not None:
@@ -119,7 +105,7 @@ async def open_services(settings: Settings, dsn: str, workers: Workers) -> Async
         stack.callback(listening.cancel)
         await declare(settings, pool)
         token, key = api_token(settings), secret_key(settings)
-        configure_logging(settings.tagship_log_format, secrets=[*settings.secret_values(), token, key])
+        configure_logging(settings.tagship_log_format, secrets=all_secrets(settings))
         yield Services(
             settings=settings,
             pool=pool,
@@ -178,54 +164,9 @@ def secret_key(settings: Settings) -> str:
     return load_or_create_secret(settings.tagship_data_dir / "secret-key", SECRET_BYTES)
 
 
-def stages(services: Services) -> list[tuple[str, Stage[Any]]]:
-    """Every stage that this process works on, with the topic that wakes it."""
-    settings, pool, engine = services.settings, services.pool, services.engine
-    worker = f"{socket.gethostname()}:{os.getpid()}"
-    build = BuildStage(
-        pool,
-        engine,
-        services.github,
-        worker=worker,
-        concurrency=settings.tagship_build_concurrency,
-        lease_s=settings.tagship_lease_s,
-        timeout_s=settings.tagship_build_timeout_s,
-        spool_dir=settings.tagship_data_dir / "spool",
-        github_api_url=settings.github_api_url,
-        registry=registry_access(settings),
-    )
-    rollout = RolloutStage(
-        pool,
-        engine,
-        services.vault,
-        worker=worker,
-        concurrency=ROLLOUT_CONCURRENCY,
-        lease_s=settings.tagship_lease_s,
-        monitor_s=settings.tagship_rollout_monitor_s,
-        timeout_s=settings.tagship_rollout_timeout_s,
-        registry=registry_access(settings),
-    )
-    notice = NoticeStage(
-        pool,
-        services.slack,
-        services.vault,
-        settings_url=settings.slack_webhook_url,
-        worker=worker,
-        concurrency=NOTICE_CONCURRENCY,
-        public_url=settings.public_url,
-    )
-    upkeep = Upkeep.of(settings, pool, engine, services.registry)
-    chore = ChoreStage(pool, upkeep, worker=worker, interval_h=settings.tagship_retention_interval_h)
-    found: list[tuple[str, Stage[Any]]] = [
-        (builds.TOPIC, build),
-        (rollouts.TOPIC, rollout),
-        (notices.TOPIC, notice),
-        (chores.TOPIC, chore),
-    ]
-    if settings.reports_to_github:
-        report = ReportStage(pool, services.github.reporting, worker=worker, public_url=settings.public_url)
-        found.append((reports.TOPIC, report))
-    return found
+def all_secrets(settings: Settings) -> list[str]:
+    """Every secret of this process, also those that it has made itself."""
+    return [*settings.secret_values(), api_token(settings), secret_key(settings)]
 
 
 @asynccontextmanager
@@ -235,7 +176,7 @@ async def running_workers(services: Services, workers: Workers) -> AsyncIterator
     (settings.tagship_data_dir / "spool").mkdir(parents=True, exist_ok=True, mode=0o700)
     async with AsyncExitStack() as stack:
         tasks = []
-        for topic, stage in stages(services):
+        for topic, stage in stages(services, all_secrets(settings)):
             loop: Loop[Any] = Loop(stage, stack.enter_context(services.wakeups.subscribe(topic)))
             workers.loops.append(loop)
             tasks.append(asyncio.create_task(loop.run()))

@@ -12,9 +12,12 @@ if TYPE_CHECKING:
 
 DOCKER_HUB: Final = "docker.io"
 HUB_NAMES: Final = frozenset({DOCKER_HUB, "index.docker.io", "registry-1.docker.io"})
-HOST: Final = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?", re.ASCII)
+HOST_PART: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
+HOST: Final = re.compile(rf"(?:{HOST_PART}(?:\.{HOST_PART})*|\[[0-9A-Fa-f:]+\])(?::[0-9]{{1,5}})?", re.ASCII)
 PATH_PART: Final = re.compile(r"[a-z0-9]+(?:(?:[._]|__|-{1,8})[a-z0-9]+)*", re.ASCII)
+TAG: Final = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
 DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
+LONGEST_NAME: Final = 255
 LARGEST_PORT: Final = 65535
 
 
@@ -55,6 +58,28 @@ def parse_reference(text: str) -> Reference:
     return Reference(host, path, tag, digest)
 
 
+def is_reference(text: str) -> bool:
+    """Whether the engine takes this for a reference (distribution/reference, regexp.go), with SHA-256 digests only.
+
+    >>> is_reference("localhost:5000/acme/shop:v1"), is_reference("../x"), is_reference("Shop"), is_reference("a:b:c")
+    (True, False, False, False)
+    """
+    name, at, digest = text.partition("@")
+    if at and not DIGEST.fullmatch(digest):
+        return False
+    path, colon, tag = name.rpartition(":")
+    if not colon or "/" in tag:
+        path = name
+    elif not TAG.fullmatch(tag):
+        return False
+    first, slash, rest = path.partition("/")
+    if len(path) > LONGEST_NAME:
+        return False
+    if slash and ("." in first or ":" in first or first == "localhost"):
+        return bool(HOST.fullmatch(first)) and _is_path(rest)
+    return _is_path(path)
+
+
 def split_registry(registry: str) -> tuple[str, str]:
     """The host and the path of a ``host[:port][/path]``; the path may be empty."""
     host, _, path = registry.partition("/")
@@ -69,7 +94,11 @@ def is_registry(text: str) -> bool:
     port = host.rpartition(":")[2] if not host.endswith("]") and ":" in host else ""
     if port and not 0 < int(port) <= LARGEST_PORT:
         return False
-    return not slash or all(PATH_PART.fullmatch(part) for part in path.split("/"))
+    return not slash or _is_path(path)
+
+
+def _is_path(path: str) -> bool:
+    return all(PATH_PART.fullmatch(part) for part in path.split("/"))
 
 
 def is_loopback(host: str) -> bool:

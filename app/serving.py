@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import signal
 import socket
 from contextlib import AsyncExitStack, contextmanager
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.api.app import create_app
 from app.errors import AddressUnusable
@@ -19,13 +21,15 @@ from app.main import Workers, database, open_services, running_workers
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from starlette.applications import Starlette
+    from starlette.types import ASGIApp
 
     from app.settings import Settings
 
 log = structlog.get_logger(__name__)
 
 GRACE_S: Final = 3
+MOST_BESIDES: Final = 512 * 1024
+HEAD_S: Final = 10.0
 
 
 class _Server(uvicorn.Server):
@@ -34,6 +38,60 @@ class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+class _BoundedProtocol(HttpToolsProtocol):
+    """Ends a connection whose request has very much beside its body, or a head that does not come to its end in time:
+    whatever stands in the head, or behind the body, is collected and waited for without end otherwise, from anybody.
+    """
+
+    _besides = 0
+    _late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._besides += len(data)
+        if self._besides > MOST_BESIDES and not self.transport.is_closing():
+            log.warning("request_head_refused", bytes=self._besides)
+            self.send_400_response("The head of the request is too large.")
+
+    def on_message_begin(self) -> None:
+        self._besides = 0
+        self._await_head()
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._stop_waiting()
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._besides -= len(body)
+        super().on_body(body)
+
+    def _await_head(self) -> None:
+        if self._late is None:
+            self._late = self.loop.call_later(HEAD_S, self.transport.close)
+
+    def _stop_waiting(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+
+def spare_the_collector() -> None:
+    """From now on the garbage collector does not look through what was made so far, mostly modules, which stay: each
+    time that held the event loop for more than 80 ms.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def stop_signal() -> asyncio.Event:
@@ -53,16 +111,17 @@ async def serve(settings: Settings, *, with_workers: bool) -> None:
         services = await stack.enter_async_context(open_services(settings, dsn, workers))
         if with_workers:
             await stack.enter_async_context(running_workers(services, workers))
+        spare_the_collector()
         log.info("started", url=settings.public_url, workers=with_workers)
         await answer_until(stop, create_app(services), listener, workers)
     log.info("stopped")
 
 
-async def answer_until(stop: asyncio.Event, app: Starlette, listener: socket.socket, workers: Workers) -> None:
+async def answer_until(stop: asyncio.Event, app: ASGIApp, listener: socket.socket, workers: Workers) -> None:
     """Answer requests until ``stop``; then the workers hear of it at once, and requests under way get some seconds."""
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=_BoundedProtocol,
         lifespan="off",
         log_config=None,
         access_log=False,
@@ -104,6 +163,7 @@ async def work(settings: Settings) -> None:
         open_services(settings, dsn, workers) as services,
         running_workers(services, workers),
     ):
+        spare_the_collector()
         log.info("started", workers=True)
         await stop.wait()
     log.info("stopped")

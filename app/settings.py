@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import re
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_args
 from urllib.parse import SplitResult, urlsplit
@@ -56,6 +57,7 @@ class Settings(BaseModel):
     tagship_github_reports: Literal["on", "off"] = "on"
 
     slack_webhook_url: SecretStr | None = None
+    tagship_notify_private_networks: str = ""
 
     registry: str | None = None
     registry_username: str | None = None
@@ -69,9 +71,17 @@ class Settings(BaseModel):
     tagship_secret_key: SecretStr | None = None
     tagship_build_concurrency: Annotated[int, Field(ge=1, le=64)] = 2
     tagship_build_timeout_s: Annotated[float, Field(gt=0, le=86_400)] = 1800
+    tagship_build_log_mb: Annotated[int, Field(ge=1, le=1024)] = 64
+    tagship_build_memory_mb: Annotated[int, Field(ge=16, le=16_777_216)] | None = None
+    tagship_build_cpus: Annotated[float, Field(ge=0.01, le=4096, allow_inf_nan=False)] | None = None
+    tagship_build_network: Literal["default", "none"] = "default"
+    tagship_context_max_mb: Annotated[int, Field(ge=1, le=16_777_216)] = 16_384
+    tagship_context_max_file_mb: Annotated[int, Field(ge=1, le=16_777_216)] = 4096
+    tagship_context_max_entries: Annotated[int, Field(ge=1, le=100_000_000)] = 200_000
     tagship_lease_s: Annotated[float, Field(ge=1, le=3600)] = 30
     tagship_rollout_monitor_s: Annotated[float, Field(ge=1, le=3600)] = 5
     tagship_rollout_timeout_s: Annotated[float, Field(ge=5, le=86_400)] = 300
+    tagship_reconcile_interval_s: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)] = 300
     tagship_retention_keep: Annotated[int, Field(ge=0, le=10_000)] = 10
     tagship_retention_days: Annotated[int, Field(ge=0, le=36_500)] = 14
     tagship_retention_interval_h: Annotated[float, Field(ge=0, le=8_784, allow_inf_nan=False)] = 24
@@ -116,6 +126,15 @@ class Settings(BaseModel):
     def _is_http_secret(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
             _http_url(value.get_secret_value())
+        return value
+
+    @field_validator("tagship_notify_private_networks")
+    @classmethod
+    def _are_networks(cls, value: str) -> str:
+        try:
+            _networks(value)
+        except ValueError as error:
+            raise ValueError(f"must be networks such as 10.0.0.0/8,fd00::/8: {error}") from None
         return value
 
     @field_validator("registry")
@@ -174,6 +193,11 @@ class Settings(BaseModel):
             return ()
         parts = (part.strip() for part in self.github_webhook_secret.get_secret_value().split(","))
         return tuple(part for part in parts if part)
+
+    @property
+    def private_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """Networks in which a channel's receiver may stand although they are not the internet."""
+        return _networks(self.tagship_notify_private_networks)
 
     @property
     def reports_to_github(self) -> bool:
@@ -261,6 +285,11 @@ def _http_url(value: str) -> SplitResult:
     if port == 0 or not HOST.fullmatch(parts.hostname or "") or not value.isprintable() or " " in value:
         raise ValueError("is not a valid URL")
     return parts
+
+
+def _networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    """The networks of a comma-separated list; raises ``ValueError`` for one that is none, or has host bits set."""
+    return tuple(ip_network(part) for part in (piece.strip() for piece in text.split(",")) if part)
 
 
 def _engine_address(value: str) -> None:

@@ -2,8 +2,8 @@
 -- Every stage's row is its own queue item: `run_after` says from when it may be claimed, `lease_token` and
 -- `lease_until` say who holds it and until when, and every write of a worker is guarded by its token.
 -- Whoever locks rows of several tables in one transaction does so in this order, and by id within a table:
--- deliveries, repositories, docker_images, builds, products, rollouts, channels, notices; the audit log's row comes last.
--- Reports and chores are locked alone.
+-- deliveries, repositories, looks, seen_tags (by tag), docker_images, builds, products, rollouts, channels, notices; then
+-- come the audit log's row and, last, the one of look_pace. Reports, chores and redeliveries are locked alone.
 
 -- ---------------------------------------------------------------- repositories: how tags become images
 
@@ -21,9 +21,62 @@ create table repositories (
   build_args    jsonb not null default '{}',
   on_moved_tag  moved_tag_policy not null default 'rebuild',
   created_at    timestamptz not null default now(),
-  updated_at    timestamptz not null default now()
+  updated_at    timestamptz not null default now(),
+  watched_since timestamptz not null default now(),              -- the first look builds only what is younger
+  first_look_at timestamptz,                                     -- null: its first look is still to come
+  backfill      boolean not null default false                   -- owed: build every matching tag that has no image
 );
 create index repositories_by_repo on repositories (lower(repo));
+
+-- ---------------------------------------------------------------- looks: tags whose delivery never came
+
+-- One row for each GitHub repository that has a registration: when its tags are listed next, and how that went last.
+create table looks (
+  id          bigint generated always as identity primary key,
+  repo        text not null unique check (repo = lower(repo)),
+  run_after   timestamptz not null default now(),
+  asks        bigint not null default 1,                         -- how often somebody asked for a look at once,
+  asks_done   bigint not null default 0,                         -- and how many of them have been answered by one
+  lease_token uuid,
+  lease_until timestamptz,
+  worker      text,
+  begun_at    timestamptz,                                       -- of the look under way, or the last one
+  failures    int not null default 0,                            -- in a row
+  looked_at   timestamptz,                                       -- when the tags were listed last
+  error       text,                                              -- why they could not be since
+  pages       jsonb not null default '[]',                       -- [{etag, full}] of the listing that was decided last
+  hooks_after timestamptz not null default now(),                -- from when failed deliveries are looked for again
+  hooks_error text,                                              -- why they cannot be; null: they can
+  check ((lease_token is null) = (lease_until is null))
+);
+create index looks_to_claim on looks (run_after, id);
+
+-- How fast all processes together may look: every look moves `open_at` on by what it cost.
+create table look_pace (
+  only_row     boolean primary key default true check (only_row),
+  open_at      timestamptz not null default now(),               -- no look that nobody asked for begins before
+  closed_until timestamptz not null default now()                -- and none at all before this
+);
+insert into look_pace default values;
+
+-- What is known of each tag: what a delivery or a look saw last. A tag that is here is not new, whatever became of it.
+create table seen_tags (
+  repo       text not null references looks (repo) on delete cascade,
+  tag        text not null,
+  commit_sha text,                                               -- null: nobody had to know
+  listed_sha text,                                               -- as the listing shows it, which may be a tag object
+  seen_at    timestamptz not null default now(),
+  primary key (repo, tag)
+);
+
+-- Deliveries that GitHub was asked to send again.
+create table redeliveries (
+  guid     text primary key,
+  repo     text not null,
+  times    int not null default 1 check (times between 1 and 3),
+  asked_at timestamptz not null default now()
+);
+create index redeliveries_by_age on redeliveries (asked_at);
 
 -- ---------------------------------------------------------------- deliveries: what GitHub sent
 
@@ -78,14 +131,14 @@ create type build_state as enum (
   'cancelled'   -- pending | building -> cancelled: by a person, or a newer build of the same image
 );
 
-create type build_cause as enum ('delivery', 'api', 'rebuild', 'reconcile');
+create type build_source as enum ('delivery', 'api', 'rebuild', 'reconcile');
 
 create table builds (
   id                  bigint generated always as identity primary key,
   image_id            bigint not null references docker_images on delete cascade,
   repository_id       bigint references repositories on delete set null,
   delivery_id         bigint references deliveries on delete set null,
-  cause               build_cause not null,
+  source              build_source not null,
   commit_sha          text check (commit_sha ~ '^[0-9a-f]{40}$'),  -- null: GitHub named none; the worker looks it up
   recipe              jsonb not null,                            -- dockerfile, context, target, build_args, frozen
   state               build_state not null default 'pending',
@@ -275,7 +328,10 @@ create table channels (
   url_sealed text,                                               -- null: SLACK_WEBHOOK_URL of the settings
   events     notice_event[],                                     -- null: every event, also those of later releases
   created_at timestamptz not null default now(),
-  updated_at timestamptz not null default now()
+  updated_at timestamptz not null default now(),
+  disabled_reason text,                                          -- why it switched itself off; null: it did not
+  paused_until timestamptz,                                      -- its receiver asked for rest until then
+  check (disabled_reason is null or not enabled)
 );
 
 create type notice_state as enum (
@@ -390,9 +446,9 @@ create unique index tokens_by_name on tokens (name) where revoked_at is null;
 create table audit_log (
   id           bigint generated always as identity primary key,
   at           timestamptz not null default now(),
-  actor        text not null,                                    -- the token's name, or who pushed the tag
+  actor        text not null,                                    -- the token's name, who pushed the tag, or tagship
   token_id     bigint references tokens,
-  via          text not null,                                    -- api, cli, webhook
+  via          text not null,                                    -- api, cli, webhook, reconcile
   address      text,                                             -- the client's, as far as the proxy before us says
   action       text not null,                                    -- the operation's name, as in the OpenAPI document
   subject      text not null,                                    -- what kind of thing it was done to
@@ -408,11 +464,20 @@ create index audit_by_action on audit_log (action, id);
 
 create table chores (
   id          int primary key,
-  name        text not null unique,                              -- purge, retention
+  name        text not null unique,                              -- purge, retention, orphans
   run_after   timestamptz not null default now(),
   lease_token uuid,
   lease_until timestamptz,
   worker      text,
   last_run_at timestamptz
 );
-insert into chores (id, name, run_after) values (1, 'purge', now()), (2, 'retention', now() + interval '10 minutes');
+insert into chores (id, name, run_after)
+values (1, 'purge', now()), (2, 'retention', now() + interval '10 minutes'), (3, 'orphans', now() + interval '1 hour');
+
+-- What our images and services on an engine are labelled with. A copy of this database is the same installation: two that
+-- work on one engine would take each other's for their own.
+create table installation (
+  only_row boolean primary key default true check (only_row),
+  id       uuid not null default gen_random_uuid()
+);
+insert into installation default values;

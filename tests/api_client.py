@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import httpx
@@ -16,6 +17,7 @@ from app.postgres.listen import Wakeups
 from app.postgres.pool import transaction
 from app.settings import load_settings
 from app.slack.client import SlackClient
+from app.slack.guard import Guard
 from tests.factories import VAULT
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 ADMIN_TOKEN: Final = "the-administrators-token"
 SECRET: Final = "a webhook secret"
 ADDRESS: Final = "192.0.2.7"
+LOOPBACK: Final = (ip_network("127.0.0.0/8"),)
 
 
 def api_services(pool: Pool, *, github: GitHubClient | None = None, **environment: str) -> Services:
@@ -43,7 +46,7 @@ def api_services(pool: Pool, *, github: GitHubClient | None = None, **environmen
         api_token=ADMIN_TOKEN,
         stalled=list,
         stopping=asyncio.Event(),
-        slack=SlackClient(),
+        slack=SlackClient(Guard(LOOPBACK)),
         registry=None,
     )
 

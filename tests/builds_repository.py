@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from app.builds.archive import ContextLimits
 from app.builds.context import ContextPlan, ContextRewriter
+from app.builds.limits import ContextLimits
 from app.engine.shape import Builder
 from app.repositories.recipe import Recipe
 

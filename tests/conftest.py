@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, settings
 pytest_plugins = ["tests.postgres", "tests.docker"]
 
 TESTS: Final = Path(__file__).parent
-TIERS: Final = ("unit", "loopback", "store", "engine", "story")
-NEED_ENGINE: Final = {"engine", "story"}
+TIERS: Final = ("unit", "loopback", "store", "engine", "story", "fault")
+NEED_ENGINE: Final = {"engine", "story", "fault"}
 LEFT_OUT: Final = pytest.StashKey[int]()
 
 # How long an example takes says how busy the machine is, and nothing about what is tested.
@@ -40,4 +40,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     if left_out := config.stash.get(LEFT_OUT, 0):
-        terminalreporter.write_line(f"--no-engine: {left_out} tests of tests/engine and tests/story did NOT run")
+        terminalreporter.write_line(
+            f"--no-engine: {left_out} tests of tests/engine, tests/story and tests/fault did NOT run"
+        )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 from app.builds import store as builds
-from app.builds.model import BuildId, Cause, ClaimedBuild, ImageId
+from app.builds.model import Build, BuildId, BuildState, ClaimedBuild, ImageId, Source
 from app.engine.shape import PublishMode
 from app.postgres.pool import transaction
 from app.products import store as products
@@ -28,12 +28,33 @@ NUMBERS: Final = itertools.count(1)
 COMMIT: Final = "a" * 40
 
 
+def build_in(state: BuildState, commit: str | None, *, removed_at: datetime | None = None) -> Build:
+    """A build as a decision sees it, without a row."""
+    return Build(
+        id=BuildId(7),
+        image_id=ImageId(1),
+        source=Source.DELIVERY,
+        commit_sha=commit,
+        recipe=Recipe(),
+        state=state,
+        attempt=1,
+        image_ref=None,
+        digest=None,
+        size_bytes=None,
+        error=None,
+        created_at=datetime(2026, 11, 27, tzinfo=UTC),
+        started_at=None,
+        finished_at=None,
+        removed_at=removed_at,
+    )
+
+
 async def queue_build(pool: Pool, *, name: str = "bre", tag: str | None = None) -> tuple[ImageId, BuildId]:
     """A pending build of a new image, or another one of an image that exists."""
     tag = tag or f"v1.{next(NUMBERS)}.0"
     async with transaction(pool) as conn:
         image_id, _ = await builds.upsert_image(conn, name=name, tag=tag, repo="acme/bre", ref=f"refs/tags/{tag}")
-        build_id = await builds.enqueue(conn, image_id, cause=Cause.API, commit=COMMIT, recipe=Recipe())
+        build_id = await builds.enqueue(conn, image_id, source=Source.API, commit=COMMIT, recipe=Recipe())
     return image_id, build_id
 
 

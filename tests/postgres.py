@@ -49,6 +49,8 @@ async def fresh_database(server: str, template: str = "template0") -> AsyncItera
     name = f"{RUN}_{next(NUMBERS)}"
     await execute(server, f'create database "{name}" template "{template}" strategy wal_log')
     try:
+        if template != "template0":  # a copy is the same installation; tests that share an engine are others
+            await execute(with_database(server, name), "update installation set id = gen_random_uuid()")
         yield with_database(server, name)
     finally:
         await execute(server, f'drop database "{name}" with (force)')

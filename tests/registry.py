@@ -154,7 +154,11 @@ class SlowWay:
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         host, _, port = self.registry.host.rpartition(":")
-        up_reader, up_writer = await asyncio.open_connection(host, int(port))
+        try:
+            up_reader, up_writer = await asyncio.open_connection(host, int(port))
+        except ConnectionRefusedError:
+            writer.close()
+            return
         back = asyncio.create_task(self._back(up_reader, writer))
         try:
             with suppress(ConnectionError):
@@ -176,6 +180,7 @@ class SlowWay:
             while data := await reader.read(65536):
                 writer.write(data)
                 await writer.drain()
+        writer.close()
 
 
 @asynccontextmanager

@@ -197,12 +197,14 @@ def story_settings(folder: Path, database: str, github: LocalGitHub, slack: Loca
             "GITHUB_API_URL": github.url,
             "GITHUB_WEBHOOK_SECRET": SECRET,
             "SLACK_WEBHOOK_URL": slack.url,
+            "TAGSHIP_NOTIFY_PRIVATE_NETWORKS": "127.0.0.0/8",
             "TAGSHIP_API_TOKEN": TOKEN,
             "TAGSHIP_SECRET_KEY": "story-secret-key-0123456789",
             "TAGSHIP_DATA_DIR": str(folder / "data"),
             "TAGSHIP_LEASE_S": "5",
             "TAGSHIP_ROLLOUT_MONITOR_S": "2",
             "TAGSHIP_ROLLOUT_TIMEOUT_S": "60",
+            "TAGSHIP_RECONCILE_INTERVAL_S": "0",  # a look would use up the failures that stories order
             "TAGSHIP_RETENTION_INTERVAL_H": "0",
             "TAGSHIP_BUILD_CACHE_GB": "0",  # the engine and its cache are everybody's
         }

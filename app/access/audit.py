@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 SQL: Final = load_queries("audit")
 
+LONGEST_ADDRESS: Final = 100  # of what the proxy before us says, which may be anything
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -41,7 +43,7 @@ async def record(conn: Connection, act: Act, subject: Subject, **details: Any) -
         act.actor,
         act.token_id,
         act.via,
-        act.address,
+        act.address and act.address[:LONGEST_ADDRESS],
         act.action,
         subject.kind,
         subject.id,

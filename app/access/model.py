@@ -37,6 +37,7 @@ class Via(StrEnum):
     API = "api"
     CLI = "cli"
     WEBHOOK = "webhook"
+    RECONCILE = "reconcile"
 
 
 @dataclass(frozen=True, slots=True)

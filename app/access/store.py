@@ -57,6 +57,16 @@ async def principal_of(conn: Connection, token: str) -> Principal | None:
     return Principal(row["name"], Role(row["role"]), TokenId(row["id"]))
 
 
+async def valid_hashes(conn: Connection) -> frozenset[bytes]:
+    """The hashes of all tokens that may be used now."""
+    return frozenset(row["hash"] for row in await conn.fetch(SQL.valid_hashes))
+
+
+async def is_valid(conn: Connection, token_id: TokenId) -> bool:
+    """Whether a token may still be used."""
+    return bool(await conn.fetchval(SQL.token_is_valid, token_id))
+
+
 def _token(row: asyncpg.Record) -> Token:
     fields = {name: row[name] for name in Token.__slots__}
     fields["role"] = Role(row["role"])

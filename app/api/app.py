@@ -16,6 +16,7 @@ from starlette.routing import Mount, Route
 from app.api import health
 from app.api.auth import BearerAuth
 from app.api.docs import docs_routes
+from app.api.headers import SecurityHeaders
 from app.api.operation import routes_of
 from app.api.operations import OPERATIONS
 from app.deliveries.http import WebhookEndpoint
@@ -32,6 +33,7 @@ from app.problems import Problem
 
 if TYPE_CHECKING:
     from starlette.requests import Request
+    from starlette.types import ASGIApp
 
     from app.api.services import Services
 
@@ -49,7 +51,7 @@ STATUS_OF: dict[type[AppError], HTTPStatus] = {
 }
 
 
-def create_app(services: Services) -> Starlette:
+def create_app(services: Services) -> ASGIApp:
     """The application over these services. It owns nothing: whoever made the services closes them."""
     webhook = WebhookEndpoint(services.pool, services.settings.webhook_secrets)
     app = Starlette(
@@ -69,7 +71,7 @@ def create_app(services: Services) -> Starlette:
         },
     )
     app.state.services = services
-    return app
+    return SecurityHeaders(app, https=services.settings.public_url.startswith("https://"))
 
 
 async def _problem(_request: Request, error: Exception) -> Response:

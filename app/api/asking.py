@@ -22,6 +22,10 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 Found = TypeVar("Found")
 
 MOST_BODY_BYTES: Final = 1024 * 1024
+MOST_ELEMENTS: Final = 3000  # 1,000 variables of a product are the most that anything has
+MOST_ERRORS: Final = 20
+LONGEST_NAME: Final = 100
+STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*+(?:"|\\?\Z)', re.DOTALL)  # also one that never ends
 WEIGHT: Final = re.compile(r"[01](?:\.\d{0,3})?", re.ASCII)
 
 
@@ -33,10 +37,36 @@ async def json_body(request: Request, model: type[ModelT]) -> ModelT:
     if content_type != "application/json" and not content_type.endswith("+json"):
         raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send the body as application/json")
     body = await read_body(request, MOST_BODY_BYTES)
+    if _elements(body) > MOST_ELEMENTS:
+        raise Problem(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            f"the body has more than {MOST_ELEMENTS:,} members and elements, more than any call takes",
+        )
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
         raise invalid(error) from None
+
+
+def _elements(body: bytes) -> int:
+    """About how many members and elements there are in a JSON text; no more are counted than are too many. Reading
+    takes time for each, whatever it is, and holds the event loop.
+
+    Counted exactly only where a quick look finds many, for they may all stand inside of strings.
+    """
+    if (found := _separators(body)) <= MOST_ELEMENTS:
+        return found
+    found = at = 0
+    for strings, string in enumerate(STRING.finditer(body)):
+        found += _separators(body[at : string.start()])
+        at = string.end()
+        if max(found, strings // 2) > MOST_ELEMENTS:
+            return MOST_ELEMENTS + 1
+    return found + _separators(body[at:])
+
+
+def _separators(text: bytes) -> int:
+    return text.count(b",") + text.count(b"[") + text.count(b"{")
 
 
 async def optional_body(request: Request, model: type[ModelT]) -> ModelT:
@@ -63,11 +93,12 @@ def query(request: Request, model: type[ModelT]) -> ModelT:
 
 def invalid(error: ValidationError, prefix: Iterable[str] = ()) -> Problem:
     """The problem for what a model refused: 400 when it was not JSON at all, else 422 with every field."""
-    problems = error.errors(include_url=False, include_context=False, include_input=False)
+    problems = error.errors(include_url=False, include_context=False, include_input=False)[:MOST_ERRORS]
     if any(problem["type"] == "json_invalid" for problem in problems):
         return Problem(HTTPStatus.BAD_REQUEST, "the body is not valid JSON")
     errors = [
-        {"loc": [*prefix, *(str(part) for part in problem["loc"])], "msg": _message(problem)} for problem in problems
+        {"loc": [*prefix, *(str(part)[:LONGEST_NAME] for part in problem["loc"])], "msg": _message(problem)}
+        for problem in problems
     ]
     detail = "; ".join(f"{'.'.join(one['loc']) or 'body'}: {one['msg']}" for one in errors)
     return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=errors)

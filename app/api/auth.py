@@ -1,17 +1,25 @@
 """Everything under /api/v1 needs ``Authorization: Bearer <token>``; checked before any handler and before the body
 is read. What a token is good for is its role, which each operation asks for.
+
+Whoever presents wrong tokens has to pause. Nobody guesses 256 random bits: the pause spares the database. It must not
+lock out the right tokens of others behind the same proxy, so that a client that has to pause is still let in with the
+settings' token, and with one whose hash is among those of all valid tokens, which are read once a second at most.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hmac
+import math
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, cast
 
+import structlog
 from starlette.requests import Request
 
 from app.access.model import ADMINISTRATOR, Act, Principal, Role, Via, hash_of
-from app.access.store import principal_of
+from app.access.store import principal_of, valid_hashes
+from app.access.throttle import Throttle, client_of
 from app.api.services import services_of
 from app.errors import DatabaseUnavailable
 from app.postgres.pool import transaction
@@ -21,18 +29,25 @@ from app.settings import LONGEST_TOKEN
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-    from app.api.services import Services
+    from app.postgres.pool import Pool
+
+log = structlog.get_logger(__name__)
 
 CLI_AGENT: Final = "tagship-cli/"
+MOST_WRONG: Final = 10
+WINDOW_S: Final = 60.0
+FRESH_S: Final = 1.0
 
 
 class BearerAuth:
-    """ASGI middleware: 401 as a problem unless a valid token is presented; it leaves the ``Principal`` in the
-    request's state.
+    """ASGI middleware: 401 as a problem unless a valid token is presented, 429 after too many wrong ones; it leaves the
+    ``Principal`` in the request's state.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
+        self._wrong = Throttle(MOST_WRONG, WINDOW_S)
+        self._hashes = _ValidHashes()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -40,30 +55,67 @@ class BearerAuth:
             return
         request = Request(scope)
         try:
-            request.state.principal = await authenticate(services_of(request), request.headers.get("authorization", ""))
+            request.state.principal = await self._authenticate(request)
         except Problem as refusal:
             await refusal.response()(scope, receive, send)
             return
+        except DatabaseUnavailable as error:
+            unavailable = Problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error), headers={"Retry-After": "5"})
+            await unavailable.response()(scope, receive, send)
+            return
         await self._app(scope, receive, send)
 
-
-async def authenticate(services: Services, header: str) -> Principal:
-    """Whoever an Authorization header stands for; raises the 401, or 503 when tokens cannot be looked up."""
-    token = token_of(header)
-    if token and hmac.compare_digest(hash_of(token), hash_of(services.api_token)):
-        return Principal(ADMINISTRATOR, Role.ADMIN, None)
-    try:
+    async def _authenticate(self, request: Request) -> Principal:
+        """Whoever the request comes from; raises the 401, the 429, or ``DatabaseUnavailable``."""
+        services, token = services_of(request), token_of(request.headers.get("authorization", ""))
+        if not token:
+            raise _unauthorized()
+        if hmac.compare_digest(hash_of(token), hash_of(services.api_token)):
+            return Principal(ADMINISTRATOR, Role.ADMIN, None)
+        client = client_of(request.client.host) if request.client else None  # None: all of a Unix socket
+        now = asyncio.get_running_loop().time()
+        wait_s = self._wrong.wait_s(client, now) if client is not None else 0.0
+        if wait_s and not await self._hashes.hold(services.pool, token):
+            raise _too_many(wait_s)
         async with transaction(services.pool) as conn:
-            principal = await principal_of(conn, token) if token else None
-    except DatabaseUnavailable as error:
-        raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error), headers={"Retry-After": "5"}) from error
-    if principal is None:
-        raise Problem(
-            HTTPStatus.UNAUTHORIZED,
-            "this needs a valid token: send the header Authorization: Bearer <token>",
-            headers={"WWW-Authenticate": 'Bearer realm="tagship"'},
-        )
-    return principal
+            principal = await principal_of(conn, token)
+        if principal is None:
+            if client is not None and self._wrong.failed(client, now):
+                log.warning("wrong_tokens_throttled", address=client, seconds=WINDOW_S)
+            raise _unauthorized()
+        return principal
+
+
+class _ValidHashes:
+    """The hashes of all valid tokens, as they were within the last second."""
+
+    def __init__(self) -> None:
+        self._one_reads, self._read_at = asyncio.Lock(), -FRESH_S
+        self._hashes: frozenset[bytes] = frozenset()
+
+    async def hold(self, pool: Pool, token: str) -> bool:
+        async with self._one_reads:
+            if asyncio.get_running_loop().time() - self._read_at >= FRESH_S:
+                async with transaction(pool) as conn:
+                    self._hashes = await valid_hashes(conn)
+                self._read_at = asyncio.get_running_loop().time()
+        return hash_of(token) in self._hashes
+
+
+def _unauthorized() -> Problem:
+    return Problem(
+        HTTPStatus.UNAUTHORIZED,
+        "this needs a valid token: send the header Authorization: Bearer <token>",
+        headers={"WWW-Authenticate": 'Bearer realm="tagship"'},
+    )
+
+
+def _too_many(wait_s: float) -> Problem:
+    return Problem(
+        HTTPStatus.TOO_MANY_REQUESTS,
+        f"too many wrong tokens came from your address; wait {math.ceil(wait_s)} s, or send a valid one",
+        headers={"Retry-After": str(math.ceil(wait_s))},
+    )
 
 
 def token_of(header: str) -> str:

@@ -25,6 +25,7 @@ from app.notices.text import greeting_payload
 from app.postgres.pool import transaction
 from app.problems import Problem, field_problem
 from app.sealing import SealBroken
+from app.slack.guard import AddressRefused
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -43,6 +44,7 @@ async def create_channel(request: Request) -> Response:
     if wanted.name == store.SETTINGS_CHANNEL:
         raise _taken(wanted.name)
     services = services_of(request)
+    await _refuse_private(services, wanted.url)
     async with transaction(services.pool) as conn:
         made = await store.insert(
             conn, services.vault, **{name: getattr(wanted, name) for name in type(wanted).model_fields}
@@ -74,6 +76,8 @@ async def change_channel(request: Request) -> Response:
     """
     patch = await json_body(request, ChannelPatch)
     channel_id, services = path_id(request, "channel"), services_of(request)
+    if patch.url != MASK:
+        await _refuse_private(services, patch.url)
     try:
         async with transaction(services.pool) as conn:
             before = found(await store.lock(conn, channel_id), "channel", channel_id)
@@ -109,8 +113,8 @@ async def test_channel(request: Request) -> Response:
     channel, services = await _channel(request), services_of(request)
     url = _address(services, channel)
     try:
-        said = await services.slack.post(url, greeting_payload(channel.name))
-        told = ChannelTestOut(sent=True, status=said.status, answer=said.body)
+        said = await services.slack.post(url, greeting_payload(channel.name), trusted=channel.from_settings)
+        told = ChannelTestOut(sent=True, status=said.status, answer=said.word)
     except NoticeNotSent as error:
         told = ChannelTestOut(sent=False, status=error.status, answer=str(error))
     async with transaction(services.pool) as conn:
@@ -139,6 +143,14 @@ async def _channel(request: Request) -> Channel:
     channel_id = path_id(request, "channel")
     async with transaction(services_of(request).pool) as conn:
         return found(await store.read(conn, channel_id), "channel", channel_id)
+
+
+async def _refuse_private(services: Services, url: str) -> None:
+    """Raise the 422 for an address to which nothing would be sent."""
+    try:
+        await services.slack.check(url)
+    except AddressRefused as error:
+        raise field_problem("url", str(error)) from None
 
 
 def _address(services: Services, channel: Channel) -> SecretStr:

@@ -15,9 +15,10 @@ from app.api.schema.deliveries import DeliveryDetailOut, DeliveryOut, DeliveryQu
 from app.api.services import services_of
 from app.deliveries import inbox
 from app.deliveries.model import DeliveryState
+from app.deliveries.reading import read_event, read_payload
 from app.deliveries.store import Accepted, subject_of
 from app.errors import PayloadInvalid
-from app.github.payload import JSON_TYPE, parse_event, payload_text
+from app.github.payload import JSON_TYPE
 from app.postgres.pool import transaction
 from app.problems import Problem
 
@@ -51,11 +52,11 @@ async def read_delivery(request: Request) -> Response:
         return StreamingResponse(_spliced(frame, inbox.body_parts(pool, delivery)), media_type=JSON)
     if delivery.size_bytes <= inbox.PART_BYTES:
         try:
-            payload = await inbox.read_with(pool, delivery, payload_text)
+            payload = await read_payload(delivery.content_type, await inbox.whole_body(pool, delivery))
         except PayloadInvalid:
             pass
         else:
-            return Response(_frame(shown, None) + payload.encode() + b"}", media_type=JSON)
+            return Response(_frame(shown, None) + payload + b"}", media_type=JSON)
     beginning = await anext(inbox.body_parts(pool, delivery), b"")
     text = beginning.decode(errors="replace")[:TEXT_CHARACTERS]
     return Response(_frame(shown, text) + b"null}", media_type=JSON)
@@ -68,9 +69,8 @@ async def replay_delivery(request: Request) -> Response:
     """
     delivery, pool = await _delivery(request), services_of(request).pool
     try:
-        parsed = await inbox.read_with(
-            pool, delivery, lambda content_type, body: parse_event(delivery.event, content_type, body)
-        )
+        body = await inbox.whole_body(pool, delivery)
+        parsed = await read_event(delivery.event, delivery.content_type, body)
     except PayloadInvalid as error:
         sentence = f"delivery {delivery.id} cannot be decided anew: {error}"
         raise Problem(HTTPStatus.CONFLICT, sentence) from None

@@ -74,7 +74,7 @@ async def _start(_request: Request) -> Response:
 
 def _file_of(name: str) -> Callable[[Request], Awaitable[Response]]:
     async def file(_request: Request) -> Response:
-        return FileResponse(swagger_folder() / name)
+        return FileResponse(swagger_folder() / name, headers={"Cache-Control": "no-cache"})
 
     return file
 

@@ -31,7 +31,9 @@ VERSION: Final = rf"v?(?:{WHOLE}|(?:{NUMBER}|[xX*])(?:\.(?:{NUMBER}|[xX*])){{0,2
 COMPARATOR: Final = rf"(?:\^|~>?|[<>]=?|=)? ?{VERSION}"
 RANGE: Final = rf"{COMPARATOR}(?:(?: ?\|\| ?| ){COMPARATOR}| - {VERSION})*"
 GLOB: Final = r"[^\x00-\x1f\x7f-\x9f]*[*?\[][^\x00-\x1f\x7f-\x9f]*"
-TRACK: Final = re.compile(rf"{RANGE}|{GLOB}")
+TRACK: Final = rf"{RANGE}|{GLOB}"
+# The same without a way back: a part of RANGE can be read in two ways, and what fails at its end would try them all.
+RANGE_AT_ONCE: Final = re.compile(rf"(?>{COMPARATOR})(?>(?: ?\|\| ?| )(?>{COMPARATOR})| - (?>{VERSION}))*+", re.ASCII)
 LABEL: Final = re.compile(r"[!-~](?:[ -~]*[!-~])?", re.ASCII)
 IN_URL: Final = re.compile(r"[!-~]+", re.ASCII)
 ADDRESS: Final = r"https?://[A-Za-z0-9][A-Za-z0-9.-]*(?::[1-9][0-9]{0,3})?(?:[/?][!-\"$-~]*)?"
@@ -83,7 +85,8 @@ def _slug(value: str) -> str:
 
 
 def _track(value: str) -> str:
-    if not TRACK.fullmatch(value) or (not is_range(value) and not re.search(r"[*?\[]", value)):
+    is_glob = re.search(r"[*?\[]", value) and not CONTROL.search(value)
+    if not is_glob and not (RANGE_AT_ONCE.fullmatch(value) and is_range(value)):
         raise ValueError("must be a semver range such as ^1.2 or a glob such as v2.*")
     return value
 
@@ -219,7 +222,7 @@ Track = Annotated[
     str,
     StringConstraints(min_length=1, max_length=LONGEST_TRACK),
     AfterValidator(_track),
-    _shown(TRACK.pattern, "^1.2"),
+    _shown(TRACK, "^1.2"),
 ]
 Port = Annotated[int, Field(ge=1, le=65535, examples=[8001]), BeforeValidator(_whole)]
 Replicas = Annotated[int, Field(ge=1, le=1000, examples=[2]), BeforeValidator(_whole)]

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from starlette.responses import JSONResponse
 
 from app.api.services import services_of
 from app.errors import DatabaseUnavailable
-from app.postgres.pool import transaction
+from app.postgres.pool import check_writable
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
     from app.api.services import Services
+
+DATABASE_S: Final = 3.0
 
 
 async def healthz(_request: Request) -> Response:
@@ -39,8 +42,10 @@ async def readyz(request: Request) -> Response:
 
 async def _database(services: Services) -> str:
     try:
-        async with transaction(services.pool) as conn:
-            await conn.fetchval("select 1")
+        async with asyncio.timeout(DATABASE_S):
+            await check_writable(services.pool)
     except DatabaseUnavailable as error:
         return str(error)
+    except TimeoutError:
+        return f"PostgreSQL gave no answer within {DATABASE_S:.0f} s"
     return "ok"

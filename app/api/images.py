@@ -30,7 +30,7 @@ from app.api.schema.images import (
 from app.api.services import services_of
 from app.builds import store
 from app.builds.log import stored_log
-from app.builds.model import Cause, Image, default_image_name
+from app.builds.model import Image, Source, default_image_name
 from app.errors import AppError
 from app.postgres.pool import transaction
 from app.problems import Problem, field_problem
@@ -75,6 +75,7 @@ async def create_image(request: Request) -> Response:
         if registration is not None and not registration.is_of(wanted.repo):
             sentence = f"images named {name} are made of {registration.repo} here; give this one another name"
             raise field_problem("image_name", sentence, status=HTTPStatus.CONFLICT)
+        await repositories.note_seen(conn, wanted.repo, wanted.tag, tagged.sha)
         ref = f"refs/tags/{wanted.tag}"
         image_id = await store.insert_image(conn, name=name, tag=wanted.tag, repo=wanted.repo, ref=ref)
         if image_id is None:
@@ -82,7 +83,7 @@ async def create_image(request: Request) -> Response:
         await store.enqueue(
             conn,
             image_id,
-            cause=Cause.API,
+            source=Source.API,
             commit=wanted.commit_sha or tagged.sha,
             recipe=registration.recipe if registration else Recipe(),
             repository_id=registration.id if registration else None,
@@ -180,7 +181,7 @@ async def rebuild_image(request: Request) -> Response:
         await store.enqueue(
             conn,
             image.id,
-            cause=Cause.REBUILD,
+            source=Source.REBUILD,
             commit=commit,
             recipe=registration.recipe if registration else latest.recipe,
             repository_id=registration.id if registration else None,

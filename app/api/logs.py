@@ -9,13 +9,14 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.responses import StreamingResponse
 
 from app.api.asking import found, path_id, prefers, row_id
+from app.api.lasting import while_token_lasts
 from app.api.services import services_of
 from app.builds import store
 from app.builds.log import follow_log, stored_log
 from app.postgres.pool import transaction
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from starlette.requests import Request
     from starlette.responses import Response
@@ -39,7 +40,7 @@ async def read_log(request: Request) -> Response:
         return StreamingResponse(text, media_type="text/plain; charset=utf-8")
     after = resume_after(request.headers.get("last-event-id", ""), image.latest_build_id)
     return EventSourceResponse(
-        _events(services, image.latest_build_id, after),
+        while_token_lasts(request, _events(services, image.latest_build_id, after)),
         ping=15,
         send_timeout=30,
         headers={"X-Accel-Buffering": "no", "Cache-Control": "no-store"},
@@ -58,7 +59,7 @@ def log_event(event_id: str, text: str) -> bytes:
     return f"id: {event_id}\r\nevent: log\r\ndata: {lines}\r\n\r\n".encode()
 
 
-async def _events(services: Services, build_id: int, after: int) -> AsyncIterator[ServerSentEvent | bytes]:
+async def _events(services: Services, build_id: int, after: int) -> AsyncGenerator[ServerSentEvent | bytes, None]:
     async for seq, text in follow_log(services.pool, services.wakeups, build_id, after):
         yield log_event(f"{build_id}.{seq}", text)
         await asyncio.sleep(0)  # a reader that keeps up would have us send a whole batch before anybody else's turn

@@ -160,7 +160,13 @@ def _answers(operation: Operation, schemas: Modes, links: Mapping[str, Any]) -> 
 
 def _refusals(operation: Operation) -> set[HTTPStatus]:
     """Every status that an operation may refuse with: its own, and those that come from its shape."""
-    found = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.SERVICE_UNAVAILABLE, *operation.refuses}
+    found = {
+        HTTPStatus.UNAUTHORIZED,
+        HTTPStatus.FORBIDDEN,
+        HTTPStatus.TOO_MANY_REQUESTS,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        *operation.refuses,
+    }
     if "{" in operation.path:
         found.add(HTTPStatus.NOT_FOUND)
     if operation.query is not None or operation.body is not None:

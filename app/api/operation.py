@@ -30,7 +30,7 @@ class Operation:
     """``answer`` is the type of what comes back with ``status``: a model, a list of one, or None for no body.
 
     ``media`` names answers that are no JSON (server-sent events, text); ``refuses`` the statuses of problems that are
-    this operation's own, beside those that any may give (401, 403, 404 for ids, 422, 503). ``later`` is what comes
+    this operation's own, beside those that any may give (401, 403, 404 for ids, 422, 429, 503). ``later`` is what comes
     back with 202 when it is not finished at once; ``bodiless`` says that the body may be left out.
     """
 

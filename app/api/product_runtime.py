@@ -12,6 +12,7 @@ from starlette.responses import StreamingResponse
 
 from app.api.answering import answer_all
 from app.api.asking import found, path_id, query
+from app.api.lasting import while_token_lasts
 from app.api.schema.product_runtime import LogQuery, TaskOut
 from app.api.services import services_of
 from app.engine.frame import one_line
@@ -73,7 +74,9 @@ async def read_output(request: Request) -> Response:
     if asked.follow:
         after = request.headers.get("last-event-id", "").partition(" ")[0]
         return EventSourceResponse(
-            _events(services, product, service, asked.tail, after if seconds_of(after) else ""),
+            while_token_lasts(
+                request, _events(services, product, service, asked.tail, after if seconds_of(after) else "")
+            ),
             ping=15,
             send_timeout=30,
             headers={"X-Accel-Buffering": "no", "Cache-Control": "no-store"},
@@ -130,7 +133,7 @@ def _joined(lines: list[TaskLine]) -> str:
 
 async def _events(
     services: Services, product: Product, service: ServiceSnapshot | None, tail: int, after: str
-) -> AsyncIterator[ServerSentEvent | bytes]:
+) -> AsyncGenerator[ServerSentEvent | bytes, None]:
     """The lines as events, until there is nothing more to come. When the engine breaks off or this process stops it
     ends without saying so: the client comes back with what it has.
     """
@@ -150,10 +153,9 @@ async def _events(
     try:
         async with aclosing(written), aclosing(_until(written, over, stopping)) as batches:
             async for lines in batches:
-                for line in lines:
-                    if line.task not in slots:
-                        slots[line.task] = await slot_of(services.engine, line.task) if line.task else 0
-                    yield line_event(line, slots[line.task])
+                for task in {line.task for line in lines} - set(slots):
+                    slots[task] = await slot_of(services.engine, task) if task else 0
+                yield b"".join(line_event(line, slots[line.task]) for line in lines)
         if over.done():
             yield ServerSentEvent(over.result(), event="end")
     except EngineRefused as error:  # a log driver that cannot be read, say: coming back would not help

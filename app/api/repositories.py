@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 
 async def register(request: Request) -> Response:
-    """201 the registration; 409 when another registration makes an image of that name. Whether GitHub has such a
-    repository is not asked.
+    """201 the registration; 409 when another registration makes an image of that name. Tags that GitHub has already are
+    built with ``backfill`` only. Whether GitHub has such a repository is looked up afterwards: ``look_error`` says so.
     """
     wanted = await json_body(request, RepositoryIn)
     image_name = wanted.image_name or default_image_name(wanted.repo)
@@ -42,6 +42,7 @@ async def register(request: Request) -> Response:
             tag_pattern=wanted.tag_pattern,
             recipe=recipe,
             on_moved_tag=wanted.on_moved_tag,
+            backfill=wanted.backfill,
         )
         if made is None:
             raise _taken(image_name)
@@ -66,8 +67,8 @@ async def read_repository(request: Request) -> Response:
 
 
 async def change_repository(request: Request) -> Response:
-    """200 the registration; what is queued already is built as it was queued. 409 when another registration makes an
-    image of that name.
+    """200 the registration; what is queued already is built as it was queued. With ``backfill`` every matching tag that
+    has no image is built. 409 when another registration makes an image of that name.
     """
     patch = await json_body(request, RepositoryPatch)
     repository_id = path_id(request, "repository")
@@ -78,6 +79,8 @@ async def change_repository(request: Request) -> Response:
             after = {name: getattr(before, name) for name in RepositoryPatch.model_fields} | given
             recipe = Recipe(**{name: after.pop(name) for name in Recipe.__slots__})
             changed = await store.update(conn, repository_id, recipe=recipe, **after)
+            if given.get("backfill"):
+                await store.ask_look(conn, changed.repo)
             await audit.record(conn, act_of(request), _subject(changed), given=sorted(given))
     except asyncpg.UniqueViolationError:
         raise _taken(patch.image_name) from None

@@ -5,10 +5,10 @@ The archive is the output of ``git archive``: a gzip'd tar with one top folder a
 type, size and order is checked before anybody acts on it. Pure with respect to the program: a file object in, values
 out, no event loop.
 
-``tarfile`` interprets headers, no more. Its ``next()`` takes a damaged header in mid-archive for the end, so the end is
-believed only when the bytes say so; it keeps every member, so ``members`` is cleared; it reads extended headers whole,
-so a budget stands between it and the archive. No hook of it is overridden: which ones it calls differs even between
-builds of one Python version (Debian backports patches).
+``tarfile`` interprets headers, no more, and only those that ``unpack`` has looked at. Its ``next()`` takes a damaged
+header in mid-archive for the end, so the end is believed only when the bytes say so; it keeps every member, so
+``members`` is cleared. No hook of it is overridden: which ones it calls differs even between builds of one Python
+version (Debian backports patches).
 """
 
 from __future__ import annotations
@@ -20,34 +20,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import chain
-from typing import IO, TYPE_CHECKING, Final, Protocol, cast
+from typing import IO, TYPE_CHECKING, cast
 
+from app.builds.shown import shown, shown_mb, shown_plainly
+from app.builds.unpack import Unpacked, too_large
 from app.errors import GitHubUnavailable, SourceInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PIECE: Final = 256 * 1024
-GZIP_MAGIC: Final = b"\x1f\x8b"
-MIB: Final = 1024 * 1024
-GIB: Final = 1024 * MIB
-
-
-@dataclass(frozen=True, slots=True)
-class ContextLimits:
-    """What a source archive may hold at most; sizes are of the unpacked files.
-
-    ``ratio`` (unpacked to packed) is looked at only beyond ``ratio_after_bytes``: small repositories may compress as
-    they like.
-    """
-
-    entries: int = 200_000
-    file_bytes: int = 4 * GIB
-    total_bytes: int = 16 * GIB
-    path_bytes: int = 4096
-    header_bytes: int = MIB
-    ratio: int = 200
-    ratio_after_bytes: int = GIB
+    from app.builds.limits import ContextLimits
+    from app.builds.unpack import Source
 
 
 class Kind(StrEnum):
@@ -73,12 +56,6 @@ class Member:
     target: str = ""
 
 
-class Source(Protocol):
-    """Where the packed archive comes from: ``read`` gives up to ``size`` bytes, none at the end."""
-
-    def read(self, size: int, /) -> bytes: ...
-
-
 class ArchiveReader:
     """The members of one archive, once, in order, with their content.
 
@@ -88,7 +65,7 @@ class ArchiveReader:
 
     def __init__(self, source: Source, *, commit: str, limits: ContextLimits) -> None:
         self._commit, self._limits = commit, limits
-        self._bytes = _Unpacked(source, limits)
+        self._bytes = Unpacked(source, limits)
         self._order = _TreeOrder()
         self._top: str | None = None
 
@@ -118,12 +95,7 @@ class ArchiveReader:
 
     def _content(self, info: tarfile.TarInfo) -> Iterator[bytes]:
         with _damage_told():
-            self._bytes.seek(info.offset_data)
-            self._bytes.budget = left = info.size
-            while left:
-                piece = self._bytes.read(min(left, PIECE))
-                left -= len(piece)
-                yield piece
+            yield from self._bytes.content(info.offset_data, info.size)
 
     def _check_end(self) -> None:
         """The end is a block of zeros where a header would stand, at least one more, and nothing but zeros behind."""
@@ -137,17 +109,26 @@ class ArchiveReader:
             raise SourceInvalid(f"the source archive does not say of which commit it is; wanted {self._commit}")
         if named != self._commit:
             raise SourceInvalid(
-                f"the source archive is of commit {named[:64]}, not of {self._commit}; ask GitHub for it again"
+                f"the source archive is of commit {shown_plainly(named)}, not of {self._commit};"
+                " ask GitHub for it again"
             )
 
     def _check_limits(self, entries: int, info: tarfile.TarInfo, total: int) -> None:
         limits = self._limits
         if entries > limits.entries:
-            raise SourceInvalid(f"the source has more than {limits.entries} files and folders")
-        if not 0 <= info.size <= limits.file_bytes:
-            raise SourceInvalid(f"{_shown(info.name)} has {info.size} bytes; at most {limits.file_bytes} are allowed")
+            raise SourceInvalid(
+                f"the source has more than {limits.entries:,} files and folders; "
+                "raise TAGSHIP_CONTEXT_MAX_ENTRIES if the repository has to have so many"
+            )
+        if info.size < 0:
+            raise SourceInvalid(f"the source archive is damaged: {shown(info.name)} has a negative size")
+        if info.size > limits.file_bytes:
+            raise SourceInvalid(
+                f"{shown(info.name)} has more than {shown_mb(limits.file_bytes)}; "
+                "raise TAGSHIP_CONTEXT_MAX_FILE_MB if it has to be that large"
+            )
         if total > limits.total_bytes:
-            raise SourceInvalid(f"the source unpacks to more than {limits.total_bytes} bytes")
+            raise too_large(limits)
 
     def _checked(self, info: tarfile.TarInfo) -> Member:
         kind = _kind(info)
@@ -156,7 +137,7 @@ class ArchiveReader:
         if kind is Kind.HARDLINK:
             target = self._below_top(info.linkname)
         if "\0" in target or len(target) > self._limits.path_bytes:
-            raise SourceInvalid(f"{_shown(path)} is a link to a name that no file can have")
+            raise SourceInvalid(f"{shown(path)} is a link to a name that no file can have")
         self._order.check(path, kind)
         mtime = int(min(max(info.mtime, 0), 2**33))
         return Member(path, kind, info.size if kind is Kind.FILE else 0, bool(info.mode & 0o111), mtime, target)
@@ -165,13 +146,13 @@ class ArchiveReader:
         """The name without the archive's one top folder; refuses names that could lead out of it."""
         parts = name.split("/")
         if not all(parts) or ".." in parts or "." in parts or "\0" in name:
-            raise SourceInvalid(f"the source archive holds the unsafe name {_shown(name)}")
+            raise SourceInvalid(f"the source archive holds the unsafe name {shown(name)}")
         if len(name.encode("utf-8", "surrogateescape")) > self._limits.path_bytes:
-            raise SourceInvalid(f"{_shown(name)} has a path longer than {self._limits.path_bytes} bytes")
+            raise SourceInvalid(f"{shown(name)} has a path longer than {self._limits.path_bytes} bytes")
         if self._top is None:
             self._top = parts[0]
         if parts[0] != self._top:
-            raise SourceInvalid(f"the source archive holds {_shown(name)} beside its top folder {_shown(self._top)}")
+            raise SourceInvalid(f"the source archive holds {shown(name)} beside its top folder {shown(self._top)}")
         return "/".join(parts[1:])
 
 
@@ -195,82 +176,14 @@ class _TreeOrder:
         while self._open and not path.startswith(self._open[-1] + "/"):
             self._open.pop()
         if path.rpartition("/")[0] != (self._open[-1] if self._open else ""):
-            raise SourceInvalid(f"the source archive holds {_shown(path)} outside of its folder; git did not make it")
+            raise SourceInvalid(f"the source archive holds {shown(path)} outside of its folder; git did not make it")
         place = sort_key(path)
         latest = place + b"/" if kind is Kind.DIRECTORY else place
         if self._last is not None and (latest <= self._last or place == self._last):
-            raise SourceInvalid(f"the source archive holds {_shown(path)} twice or out of git's order")
+            raise SourceInvalid(f"the source archive holds {shown(path)} twice or out of git's order")
         self._last = place
         if kind is Kind.DIRECTORY and path:
             self._open.append(path)
-
-
-class _Unpacked:
-    """The unpacked tar as a file that only goes forward and gives exactly what is asked for, within ``budget`` bytes.
-
-    ``latest`` is what the last ``read`` gave. ``EOFError`` when the archive ends before that.
-    """
-
-    def __init__(self, source: Source, limits: ContextLimits) -> None:
-        self.budget = limits.header_bytes
-        self.latest = b""
-        self._limits = limits
-        self._position = 0
-        self._packed = _Packed(source)
-        self._gzip = gzip.GzipFile(fileobj=cast("IO[bytes]", self._packed), mode="rb")
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, position: int) -> None:
-        while self._position < position:
-            self.read(min(position - self._position, PIECE))
-        if self._position > position:
-            raise ValueError("a header points backwards")
-
-    def read(self, size: int) -> bytes:
-        if size < 0:
-            raise ValueError("a header has a negative size")
-        if size > self.budget:
-            raise SourceInvalid(f"a header of the source archive has more than {self._limits.header_bytes} bytes")
-        self.latest = self._up_to(size)
-        if len(self.latest) < size:
-            raise EOFError
-        return self.latest
-
-    def rest(self) -> Iterator[bytes]:
-        """Everything up to the end of the compressed stream, whose checksum is thereby checked."""
-        while piece := self._up_to(PIECE):
-            if self.budget < 0:
-                raise SourceInvalid("the source archive goes on behind its end")
-            yield piece
-
-    def _up_to(self, size: int) -> bytes:
-        try:
-            piece = self._gzip.read(size)
-        except gzip.BadGzipFile:
-            if self._packed.position < len(GZIP_MAGIC):
-                raise EOFError from None
-            raise
-        self._position += len(piece)
-        self.budget -= len(piece)
-        if self._position > max(self._limits.ratio_after_bytes, self._packed.position * self._limits.ratio):
-            raise SourceInvalid(f"the source archive unpacks to more than {self._limits.ratio} times its size")
-        return piece
-
-
-class _Packed:
-    def __init__(self, source: Source) -> None:
-        self._source, self.position = source, 0
-
-    def read(self, size: int) -> bytes:
-        """Read ``size`` bytes and fewer only at the end; gzip takes a short read of its header for the end."""
-        pieces, left = [], size
-        while left and (piece := self._source.read(left)):
-            pieces.append(piece)
-            left -= len(piece)
-        self.position += size - left
-        return b"".join(pieces)
 
 
 def _kind(info: tarfile.TarInfo) -> Kind:
@@ -282,19 +195,21 @@ def _kind(info: tarfile.TarInfo) -> Kind:
         return Kind.HARDLINK
     if info.type in (tarfile.REGTYPE, tarfile.AREGTYPE) and not info.issparse():
         return Kind.FILE
-    raise SourceInvalid(f"the source archive holds {_shown(info.name)}, which is neither a file, a folder nor a link")
+    raise SourceInvalid(f"the source archive holds {shown(info.name)}, which is neither a file, a folder nor a link")
 
 
 @contextmanager
 def _damage_told() -> Iterator[None]:
-    """Turn what gzip and tarfile raise into our two errors: ended early (worth another try) or damaged."""
+    """Turn what gzip and tarfile raise into our two errors: broken on its way (worth another try) or damaged.
+
+    The packing is GitHub's own and no pusher's, so what is wrong with it went wrong on the way: cut short, replaced by
+    the page of a proxy, bits that changed.
+    """
     try:
         yield
     except EOFError:
         raise GitHubUnavailable("the source archive from GitHub ended early") from None
-    except (tarfile.TarError, gzip.BadGzipFile, zlib.error, ValueError, OverflowError, RecursionError) as error:
-        raise SourceInvalid(f"the source archive is damaged: {error}") from None
-
-
-def _shown(name: str) -> str:
-    return repr(name if len(name) <= 120 else name[:117] + "…")  # noqa: PLR2004 - a width for people
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise GitHubUnavailable(f"what GitHub sent as the source archive is damaged or none: {error}") from None
+    except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
+        raise SourceInvalid(f"the source archive is damaged: {shown_plainly(str(error))}") from None

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 OPERATOR: Final = re.compile(r"\||\{[0-9]+(?:,[0-9]*)?\}")
 DIRECTORIES: Final = "(.*/)?"
+LONGEST_CLASS: Final = 20  # of which a sentence speaks
 CONTROL_ESCAPES: Final = {"a": "\a", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 ALNUM: Final = (("0", "9"), ("A", "Z"), ("a", "z"))
 CHARACTER_CLASSES: Final[dict[str, tuple[tuple[str, str], ...]]] = {
@@ -80,7 +81,7 @@ class Automaton:
             elif operator := OPERATOR.match(expression, at):
                 sign = operator[0]
                 raise ValueError(
-                    f"holds {sign} beside a wildcard, where Docker takes it for an operator; write [{sign[0]}]"
+                    f"holds {sign[0]} beside a wildcard, where Docker takes it for an operator; write [{sign[0]}]"
                 )
             else:
                 accepts, end = _read_one(expression, at)
@@ -162,7 +163,7 @@ def _read_class(expression: str, at: int) -> tuple[Accepts, int]:
         if expression[at : at + 1] == "-" and expression[at + 1 : at + 2] != "]":
             high, at = _read_character(expression, at + 1)
         if high < low:
-            raise ValueError(f"holds the range {low}-{high}, which runs backwards")
+            raise ValueError(f"holds the range {low!r}-{high!r}, which runs backwards")
         ranges.append((low, high))
 
     def accepts(char: str) -> bool:
@@ -179,7 +180,7 @@ def _named_class(expression: str, at: int) -> tuple[Accepts, int] | None:
         negated = name.startswith("^")
         name, end = name.removeprefix("^"), end + 2
         if name not in CHARACTER_CLASSES or len(name) == 1:
-            raise ValueError(f"holds the unknown character class [:{name}:]")
+            raise ValueError(f"holds the unknown character class {name[:LONGEST_CLASS]!r}")
     elif expression[at : at + 1] == "\\" and expression[at + 1 : at + 2] in tuple("dswDSW"):
         name, negated, end = expression[at + 1].lower(), expression[at + 1].isupper(), at + 2
     else:

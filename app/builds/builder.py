@@ -7,7 +7,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from app.engine.shape import Builder, EngineInfo
+from app.engine.shape import Builder, BuildLimits, EngineInfo
+from app.reference import is_reference
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 # Before API 1.42 (Docker 23) BuildKit cannot pull a base image for a build that has no client session: "no active
 # sessions".
 PULLS_WITHOUT_SESSION: Final = (1, 42)
+NO_LIMITS: Final = BuildLimits()
+LONGEST_VALUE: Final = 1024
 
 HERE_DOCUMENT: Final = re.compile(r"""(?:^|\s)\d*<<-?(?:["']?)[A-Za-z_.]""")
 BUILDKIT_FLAG: Final = re.compile(
@@ -25,24 +28,50 @@ BUILDKIT_FLAG: Final = re.compile(
 PLATFORM_ARGUMENT: Final = re.compile(r"\b(?:TARGET|BUILD)(?:PLATFORM|OS|ARCH|VARIANT)\b")
 GIT_SOURCE: Final = re.compile(r"ADD\s+(?:--\S+\s+)*(?:git@|https?://\S+\.git(?:[#\s]|$))", re.IGNORECASE)
 COPIED_FROM: Final = re.compile(r"COPY\s+(?:--\S+\s+)*--from=(\S+)", re.IGNORECASE)
-VARIABLE: Final = re.compile(r"\$\{(\w+)(?::([-+])([^}]*))?\}|\$(\w+)", re.ASCII)
-DIRECTIVE: Final = re.compile(r"(?:#|//)\s*([A-Za-z][A-Za-z0-9]*)\s*=\s*(\S.*?)\s*$")
+VARIABLE: Final = re.compile(r"\$\{(\w+)(?::([-+])([^${}]*))?\}|\$(\w+)", re.ASCII)
+DIRECTIVE: Final = re.compile(r"(?:#|//)\s*([A-Za-z][A-Za-z0-9]*)\s*=\s*(\S.*)")
 
 
-def choose_builder(info: EngineInfo, dockerfile: str, *, hidden: bool, missing_bases: Collection[str]) -> Builder:
-    """BuildKit where the engine has it, with two exceptions for a Dockerfile that does not need it.
+def choose_builder(
+    info: EngineInfo,
+    dockerfile: str,
+    *,
+    hidden: bool,
+    missing_bases: Collection[str],
+    limits: BuildLimits = NO_LIMITS,
+) -> Builder:
+    """BuildKit where the engine has it, with three exceptions for a Dockerfile that does not need it.
 
     ``hidden``: its own ignore file hides the Dockerfile; only the classic builder keeps it out of ``COPY . .`` when the
     context is uploaded. ``missing_bases``: base images that are not on the engine; an old BuildKit cannot pull them.
+    ``limits``: on memory and CPUs, which BuildKit does not keep to.
     """
     if not info.has_buildkit:
         return Builder.CLASSIC
     must_pull = bool(missing_bases) and info.api_version < PULLS_WITHOUT_SESSION
-    return Builder.CLASSIC if (hidden or must_pull) and not needs_buildkit(dockerfile) else Builder.BUILDKIT
+    better_classic = hidden or must_pull or bool(_settings_of_room(limits))
+    return Builder.CLASSIC if better_classic and not needs_buildkit(dockerfile) else Builder.BUILDKIT
+
+
+def not_limited(builder: Builder, limits: BuildLimits) -> str | None:
+    """A line for the build's log when this builder does not keep to the limits that are set; None when it does."""
+    unkept = _settings_of_room(limits)
+    if builder is Builder.CLASSIC or not unkept:
+        return None
+    return (
+        f"{' and '.join(unkept)} cannot be enforced here: this Dockerfile needs BuildKit, "
+        "and only the classic builder has such limits\n"
+    )
+
+
+def _settings_of_room(limits: BuildLimits) -> list[str]:
+    """The settings of those limits that only the classic builder keeps to."""
+    wanted = (("TAGSHIP_BUILD_MEMORY_MB", limits.memory_bytes), ("TAGSHIP_BUILD_CPUS", limits.cpus))
+    return [name for name, value in wanted if value is not None]
 
 
 def base_images(dockerfile: str, build_args: Mapping[str, str] | None = None) -> list[str]:
-    """The images that a Dockerfile begins or copies from, without its own stages and ``scratch``.
+    """The images that a Dockerfile begins or copies from, each once, without its own stages and ``scratch``.
 
     The ARGs before the first FROM have the value of ``build_args``, else their default, as in Docker.
     """
@@ -61,7 +90,7 @@ def base_images(dockerfile: str, build_args: Mapping[str, str] | None = None) ->
             stages |= {name.lower() for name in words[3:4]}
         elif keyword == "COPY" and (found := COPIED_FROM.match(instruction)):
             bases += {found[1]} if found[1].lower() not in stages and not found[1].isdecimal() else ()
-    return bases
+    return [base for base in dict.fromkeys(bases) if is_reference(base)]
 
 
 def _arguments(words: list[str], values: Mapping[str, str], build_args: Mapping[str, str]) -> dict[str, str]:
@@ -74,7 +103,8 @@ def _arguments(words: list[str], values: Mapping[str, str], build_args: Mapping[
 
 
 def _expanded(text: str, values: Mapping[str, str]) -> str:
-    """``$NAME``, ``${NAME}``, ``${NAME:-word}`` and ``${NAME:+word}`` replaced by what they mean.
+    """``$NAME``, ``${NAME}``, ``${NAME:-word}`` and ``${NAME:+word}`` replaced by what they mean; never longer than any
+    reference, for each value may hold others many times.
 
     >>> _expanded("${HOST:-registry.example}/base:$V", {"V": "3"})
     'registry.example/base:3'
@@ -86,7 +116,7 @@ def _expanded(text: str, values: Mapping[str, str]) -> str:
             return str(found[3]) if given else ""
         return given or found[3] or ""
 
-    return VARIABLE.sub(value, text)
+    return VARIABLE.sub(value, text[:LONGEST_VALUE])[:LONGEST_VALUE]
 
 
 def needs_buildkit(dockerfile_text: str) -> bool:

@@ -31,16 +31,20 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import IO, TYPE_CHECKING, Final
 
-from app.builds.archive import PIECE, ArchiveReader, ContextLimits, Kind, Member, Source, sort_key
+from app.builds.archive import ArchiveReader, Kind, Member, sort_key
 from app.builds.dockerfile import IGNORE_NAME, MOST_TEXT_BYTES, RecipeSearch
 from app.builds.ignore import IgnoreRules, Verdict
+from app.builds.shown import shown, shown_plainly
 from app.builds.spool import Spool, read_up_to
+from app.builds.unpack import PIECE
 from app.engine.shape import Builder
 from app.errors import SourceInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from app.builds.limits import ContextLimits
+    from app.builds.unpack import Source
     from app.repositories.recipe import Recipe
 
     Entries = Iterator[tuple[Member, Iterable[bytes]]]
@@ -194,7 +198,7 @@ class ContextRewriter:
                     continue
                 if path == self._dockerfile and self._beside:
                     raise SourceInvalid(
-                        f"the repository holds {path!r}, a name that is kept for the Dockerfile; rename it"
+                        f"the repository holds {shown(path)}, a name that is kept for the Dockerfile; rename it"
                     )
                 moved = replace(member, path=path)
                 yield self._with_target(moved) if member.kind is Kind.HARDLINK else moved, content
@@ -203,7 +207,8 @@ class ContextRewriter:
         target = self._inside(member.target)
         if not target or sort_key(target) >= sort_key(member.path) or self._rules.matches(target):
             raise SourceInvalid(
-                f"{member.path} is a hard link to {member.target!r}, which is not sent before it; make it a file"
+                f"{shown_plainly(member.path)} is a hard link to {shown(member.target)}, which is not sent before it;"
+                " make it a file"
             )
         return replace(member, target=target)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from app.builds.archive import Kind, Member, sort_key
+from app.builds.shown import shown, shown_plainly
 from app.errors import SourceInvalid
 
 if TYPE_CHECKING:
@@ -98,10 +99,10 @@ class RecipeSearch:
         if member.kind is Kind.SYMLINK:
             self._see_symlink(member, held)
         elif member.kind is Kind.FILE and path in self._watched:
-            too_large = f"{path} has {member.size} bytes; at most {MOST_TEXT_BYTES} are read"
+            too_large = f"{shown_plainly(path)} has {member.size} bytes; at most {MOST_TEXT_BYTES} are read"
             self._seen[path] = content if member.size <= MOST_TEXT_BYTES else too_large
         elif member.kind is Kind.HARDLINK and path in self._watched:
-            self._seen[path] = f"{path} is a hard link; make it a file of its own"
+            self._seen[path] = f"{shown_plainly(path)} is a hard link; make it a file of its own"
 
     def end(self) -> None:
         """Note that nothing more comes: what was not seen is absent."""
@@ -135,6 +136,8 @@ class RecipeSearch:
         if specific is _UNKNOWN or general is _UNKNOWN:
             return None
         (dockerfile, text), general_text = _as_file(named), _as_file(general)[1] if general else None
+        if not dockerfile.isprintable():
+            raise SourceInvalid(f"the Dockerfile has the name {shown(dockerfile)}, which no engine takes; rename it")
         name, ignore_text = (
             (candidate + IGNORE_NAME, _as_file(specific)[1]) if specific else (self._general, general_text)
         )
@@ -160,7 +163,7 @@ class RecipeSearch:
             if seen is None:
                 return None if self._passed(path) else _UNKNOWN
             path = seen.target
-        raise SourceInvalid(f"{path} is a symbolic link that leads nowhere; make it a file")
+        raise SourceInvalid(f"{shown_plainly(path)} is a symbolic link that leads nowhere; make it a file")
 
     def _passed(self, path: str) -> bool:
         return self._ended or sort_key(path) < self._place
@@ -170,14 +173,16 @@ class RecipeSearch:
             raise SourceInvalid(f"the context {self.context!r} is a {member.kind} in the repository; name a folder")
         if member.kind is Kind.SYMLINK and self.context.startswith(member.path + "/"):
             raise SourceInvalid(
-                f"the context {self.context!r} lies behind the symbolic link {member.path!r}; name the real folder"
+                f"the context {self.context!r} lies behind the symbolic link {shown(member.path)}; name the real folder"
             )
         self._context_seen = member.path == self.context or member.path.startswith(self.context + "/")
 
     def _see_symlink(self, member: Member, held: Callable[[str], tuple[Member, bytes] | None]) -> None:
         for path in self._watched:
             if path.startswith(member.path + "/"):
-                self._seen[path] = f"{path} lies behind the symbolic link {member.path!r}; name the real file"
+                self._seen[path] = (
+                    f"{shown_plainly(path)} lies behind the symbolic link {shown(member.path)}; name the real file"
+                )
         if member.path not in self._watched:
             return
         target = (
@@ -185,7 +190,8 @@ class RecipeSearch:
         )
         if target is None:
             problem = (
-                f"{member.path} is a symbolic link to {member.target!r}, outside of the repository; make it a file"
+                f"{shown_plainly(member.path)} is a symbolic link to {shown(member.target)}, outside of the repository;"
+                " make it a file"
             )
             self._seen[member.path] = _Link("", problem)
             return
@@ -201,7 +207,10 @@ class RecipeSearch:
         ):
             self._seen[target] = earlier[1]
         else:
-            problem = f"{member.path} is a symbolic link to {target!r}, which cannot be followed; name the real file"
+            problem = (
+                f"{shown_plainly(member.path)} is a symbolic link to {shown(target)}, which cannot be followed;"
+                " name the real file"
+            )
             self._seen[member.path] = _Link(target, problem)
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from app.builds.glob import Glob
+from app.builds.shown import shown, shown_plainly
 from app.errors import SourceInvalid
 
 if TYPE_CHECKING:
@@ -69,17 +70,19 @@ class IgnoreRules:
         file is larger than any honest one (128 KiB, 1000 patterns, 4096 characters each).
         """
         if len(text) > MOST_BYTES:
-            raise SourceInvalid(f"{name} has {len(text)} bytes; at most {MOST_BYTES} are read")
+            raise SourceInvalid(f"{shown_plainly(name)} has {len(text)} bytes; at most {MOST_BYTES} are read")
         lines = _patterns(text)
         if len(lines) > MOST_PATTERNS:
-            raise SourceInvalid(f"{name} has {len(lines)} patterns; at most {MOST_PATTERNS} are allowed")
+            raise SourceInvalid(f"{shown_plainly(name)} has {len(lines)} patterns; at most {MOST_PATTERNS} are allowed")
         cache = CACHED_TRANSITIONS // max(len(lines), 1)
         rules = []
         for number, pattern in lines:
             try:
                 rules.append(_rule(pattern, cache))
             except ValueError as error:
-                raise SourceInvalid(f"{name}, line {number}: the pattern {_shown(pattern)} {error}") from None
+                raise SourceInvalid(
+                    f"{shown_plainly(name)}, line {number}: the pattern {shown(pattern)} {error}"
+                ) from None
         return cls(tuple(rules), checkpoint=checkpoint)
 
     def judge(self, path: str, parent: Verdict | None) -> Verdict:
@@ -151,7 +154,12 @@ def _rule(pattern: str, cache: int) -> Rule:
 
 
 def _clean(pattern: str) -> str:
-    """Go's ``filepath.Clean``: as ``normpath``, but two leading slashes are one."""
+    """Go's ``filepath.Clean``: as ``normpath``, but two leading slashes are one.
+
+    A pattern with a NUL is left to be refused; some releases of Python 3.11 would cut it off there.
+    """
+    if "\0" in pattern:
+        return pattern
     cleaned = posixpath.normpath(pattern)
     return cleaned[1:] if cleaned.startswith("//") else cleaned
 
@@ -159,7 +167,3 @@ def _clean(pattern: str) -> str:
 def _folders_above(path: str) -> list[str]:
     parts = path.split("/")[:-1]
     return ["/".join(parts[: length + 1]) for length in range(len(parts))]
-
-
-def _shown(pattern: str) -> str:
-    return repr(pattern if len(pattern) <= 80 else pattern[:77] + "…")  # noqa: PLR2004 - a width for people

@@ -3,7 +3,7 @@ later at most.
 
 One journal per attempt and one row per flush, numbered by the lease holder alone, so that readers can follow by
 number and never skip a row that commits late. A row whose commit nobody confirmed is sent again exactly as it was,
-until somebody does. Text that PostgreSQL cannot hold (NUL, lone surrogates) becomes U+FFFD.
+until somebody does. Secrets are masked before; text that PostgreSQL cannot hold (NUL, lone surrogates) becomes U+FFFD.
 
 Rows are stored by tasks of their own, so that whoever is cancelled while it waits for one does not cut it off.
 """
@@ -11,7 +11,6 @@ Rows are stored by tasks of their own, so that whoever is cancelled while it wai
 from __future__ import annotations
 
 import asyncio
-import re
 from collections import deque
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
@@ -20,11 +19,14 @@ import asyncpg
 import structlog
 
 from app.builds import store
+from app.engine.frame import storable
 from app.errors import AppError, DatabaseUnavailable
+from app.log import StreamRedactor
 from app.postgres.pool import transaction
+from app.queue.stored import until_stored
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterable
 
     from app.postgres.pool import Pool
     from app.queue.lease import Lease
@@ -37,12 +39,6 @@ PIECE_CHARACTERS: Final = 64 * 1024
 MOST_WAITING_CHARACTERS: Final = 8 * 1024 * 1024
 MOST_CHARACTERS: Final = 64 * 1024 * 1024
 LAST_CHARACTERS: Final = 64 * 1024
-UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
-
-
-def storable(text: str) -> str:
-    """The text with every character that PostgreSQL's ``text`` refuses replaced by U+FFFD."""
-    return UNSTORABLE.sub("\ufffd", text)
 
 
 def next_piece(text: str, *, whole: bool) -> str:
@@ -113,8 +109,9 @@ class Limit:
 class Journal:
     """Takes log text and sees to it that it is stored, in order; use it through ``journal``."""
 
-    def __init__(self, pool: Pool, lease: Lease, last_seq: int, most_characters: int) -> None:
+    def __init__(self, pool: Pool, lease: Lease, last_seq: int, most_characters: int, secrets: Iterable[str]) -> None:
         self._pool, self._lease, self._seq = pool, lease, last_seq
+        self._redactor = StreamRedactor(secrets)
         self._limit = Limit(most_characters)
         self._waiting: list[str] = []
         self._unsure = ""  # sent as row _seq + 1, and not confirmed
@@ -131,7 +128,10 @@ class Journal:
         """
         if self._failure is not None:
             raise self._failure
-        self._take(self._limit.let_through(text))
+        for start in range(0, len(text), PIECE_CHARACTERS):
+            if start:
+                await asyncio.sleep(0)  # much text at once takes a while
+            self._take(self._limit.let_through(self._redactor.feed(text[start : start + PIECE_CHARACTERS])))
         if self._characters >= PIECE_CHARACTERS:
             try:
                 await self.flush()
@@ -161,10 +161,12 @@ class Journal:
                 return
 
     async def close(self) -> None:
-        """Store the rest, also a line that has no end; raises what stopped the journal, if something did."""
+        """Store the rest, also a line that has no end, as soon as the database takes it: a build that has ended would
+        otherwise be made again. Raises what stopped the journal, if something did.
+        """
         self._end()
         try:
-            await self.flush()
+            await until_stored(self.flush)
         except asyncio.CancelledError:
             await self.close_in_haste()
             raise
@@ -187,6 +189,7 @@ class Journal:
 
     def _end(self) -> None:
         self._whole = True
+        self._take(self._limit.let_through(self._redactor.close()))
         self._take(self._limit.ending())
 
     def _take(self, text: str) -> None:
@@ -224,15 +227,21 @@ class Journal:
 
 @asynccontextmanager
 async def journal(
-    pool: Pool, lease: Lease, last_seq: int, *, most_characters: int = MOST_CHARACTERS
+    pool: Pool,
+    lease: Lease,
+    last_seq: int,
+    *,
+    most_characters: int = MOST_CHARACTERS,
+    secrets: Iterable[str] = (),
 ) -> AsyncIterator[Journal]:
     """A journal that flushes by itself; on leaving, everything has been stored, except when the caller was cancelled
     and the database did not take the rest within three seconds.
 
     What stops the journal while the caller is busy elsewhere, such as a lost lease, shows at its next write. Of more
-    than ``most_characters`` only the last lines are kept, and the log says so.
+    than ``most_characters`` only the last lines are kept, and the log says so. ``secrets``, and whatever looks like
+    one, are masked, wherever the text was cut.
     """
-    kept = Journal(pool, lease, last_seq, most_characters)
+    kept = Journal(pool, lease, last_seq, most_characters, secrets)
     ticker = asyncio.create_task(kept.tick())
     try:
         yield kept

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, NewType
 
+from app.engine.mark import build_name
+from app.engine.shape import LABEL_BUILD, LABEL_CREATED, LABEL_DELIVERY, LABEL_IMAGE, LABEL_INSTALLATION
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
@@ -31,7 +34,7 @@ class BuildState(StrEnum):
     CANCELLED = "cancelled"
 
 
-class Cause(StrEnum):
+class Source(StrEnum):
     """Why a build was queued."""
 
     DELIVERY = "delivery"
@@ -85,7 +88,7 @@ class Build:
 
     id: BuildId
     image_id: ImageId
-    cause: Cause
+    source: Source
     commit_sha: str | None
     recipe: Recipe
     state: BuildState
@@ -119,10 +122,20 @@ class ClaimedBuild:
     delivery_guid: str | None
     last_seq: int
     tag_moved: bool
+    installation: str
 
     @property
     def id(self) -> BuildId:
         return BuildId(self.lease.row_id)
+
+    @property
+    def begun_before(self) -> bool:
+        """Whether a worker has begun it before and did not bring it to an end."""
+        return self.attempt > 1 or self.last_seq > 0
+
+    def name_on_engine(self, attempt: int) -> str:
+        """What an attempt is called on an engine, which may build for other installations too."""
+        return build_name(self.installation, self.id, attempt)
 
 
 def default_image_name(repo: str) -> str:
@@ -156,17 +169,21 @@ def image_reference(name: str, git_tag: str) -> str:
     return f"{name}:{docker_tag(git_tag)}"
 
 
-def image_labels(build: ClaimedBuild, commit: str, created: datetime, web_url: str) -> Mapping[str, str]:
-    """Where an image comes from, as OCI annotations (opencontainers/image-spec, annotations.md) and our own."""
+def image_labels(build: ClaimedBuild, commit: str, created: datetime, web_url: str, name: str) -> Mapping[str, str]:
+    """Where an image comes from, as OCI annotations (opencontainers/image-spec, annotations.md) and our own; ``name``
+    is the one that it gets on the engine.
+    """
     labels = {
         "org.opencontainers.image.source": f"{web_url}/{build.repo}",
         "org.opencontainers.image.revision": commit,
         "org.opencontainers.image.version": build.tag,
-        "org.opencontainers.image.created": created.isoformat(timespec="seconds").replace("+00:00", "Z"),
-        "tagship.build": str(build.id),
+        LABEL_CREATED: created.isoformat(timespec="seconds").replace("+00:00", "Z"),
+        LABEL_BUILD: str(build.id),
+        LABEL_IMAGE: name,
+        LABEL_INSTALLATION: build.installation,
     }
     if build.delivery_guid:
-        labels["tagship.delivery"] = build.delivery_guid
+        labels[LABEL_DELIVERY] = build.delivery_guid
     return labels
 
 

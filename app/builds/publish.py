@@ -9,6 +9,8 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import structlog
+
 from app.engine.distribution import pull_image, push_image, registry_digest
 from app.engine.image import inspect_image, tag_image
 from app.engine.shape import ImagePushed
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
     from app.engine.client import Engine
     from app.engine.credentials import RegistryAccess
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +65,16 @@ async def publish(
     ``RegistryRefused`` and ``EngineUnavailable``.
     """
     await tag_image(engine, image_id, reference)
-    digest = ""
+    digest, answered = "", False
     async with aclosing(push_image(engine, access, reference)) as events:
         async for event in events:
             if isinstance(event, ImagePushed):
                 digest = event.digest
-            else:
-                await write(event.text)
+                continue
+            if not answered:
+                answered = True
+                log.info("push_started", image=reference)
+            await write(event.text)
     name = parse_reference(reference)
     image = await inspect_image(engine, image_id)
     pushed = [parse_reference(known) for known in image.repo_digests] if image else []
@@ -76,4 +83,5 @@ async def publish(
     exact = f"{reference.removesuffix(f':{name.tag}')}@{digest}"
     if await registry_digest(engine, access, exact) != digest:
         raise RegistryUnavailable(f"the registry took {reference} and does not have its digest {digest}")
+    log.info("image_pushed", image=reference, digest=digest)
     return Published(exact, digest)

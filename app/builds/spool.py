@@ -7,7 +7,8 @@ import struct
 from dataclasses import asdict
 from typing import IO, TYPE_CHECKING, Final
 
-from app.builds.archive import PIECE, Kind, Member
+from app.builds.archive import Kind, Member
+from app.builds.unpack import PIECE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

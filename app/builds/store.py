@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
-from app.builds.model import Build, BuildId, BuildState, Cause, ClaimedBuild, Image, ImageId
+from app.builds.model import Build, BuildId, BuildState, ClaimedBuild, Image, ImageId, Source
 from app.postgres.queries import load_queries
 from app.queue.lease import Beat, Lease
 from app.queue.wake import wake
@@ -67,7 +67,7 @@ async def enqueue(
     conn: Connection,
     image_id: ImageId,
     *,
-    cause: Cause,
+    source: Source,
     commit: str | None,
     recipe: Recipe,
     repository_id: int | None = None,
@@ -80,11 +80,8 @@ async def enqueue(
         "target": recipe.target,
         "build_args": dict(recipe.build_args),
     }
-    build_id = await conn.fetchval(SQL.insert_build, image_id, repository_id, delivery_id, cause, commit, frozen)
-    await conn.execute(SQL.set_latest_build, image_id, build_id)
-    await conn.execute(SQL.give_way, image_id, build_id)
-    await wake(conn, TOPIC)
-    return BuildId(build_id)
+    given = (image_id, repository_id, delivery_id, source, commit, frozen)
+    return BuildId(await conn.fetchval(SQL.insert_build, *given, TOPIC))
 
 
 async def claim(conn: Connection, *, token: UUID, lease_s: float, worker: str) -> ClaimedBuild | None:
@@ -106,6 +103,7 @@ async def claim(conn: Connection, *, token: UUID, lease_s: float, worker: str) -
         delivery_guid=row["delivery_guid"],
         last_seq=row["last_seq"],
         tag_moved=row["tag_moved"],
+        installation=row["installation"],
     )
 
 
@@ -173,7 +171,7 @@ async def retry(conn: Connection, lease: Lease, wait_s: float) -> bool:
 
 
 async def hand_back(conn: Connection, lease: Lease) -> bool:
-    """building -> pending because this worker stops; False when the lease was lost, or all is done."""
+    """building -> pending for the next attempt, or the last one again, since this worker stops; False: lease lost."""
     back = await conn.fetchval(SQL.hand_back_build, lease.row_id, lease.token) is not None
     await wake(conn, TOPIC)
     return back
@@ -246,9 +244,9 @@ async def facts(conn: Connection, build_id: int) -> dict[str, object]:
 
 def _build(row: asyncpg.Record) -> Build:
     fields = {name: row[name] for name in Build.__slots__}
-    fields["state"], fields["cause"], fields["recipe"] = (
+    fields["state"], fields["source"], fields["recipe"] = (
         BuildState(row["state"]),
-        Cause(row["cause"]),
+        Source(row["source"]),
         Recipe(**row["recipe"]),
     )
     return Build(**fields)

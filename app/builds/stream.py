@@ -14,8 +14,8 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from typing import IO, TYPE_CHECKING, Final, cast
 
-from app.builds.archive import ContextLimits
 from app.builds.context import ContextPlan, ContextRewriter
+from app.builds.limits import ContextLimits
 from app.builds.pipe import Pipe, PipeClosed
 from app.errors import DiskUnavailable
 

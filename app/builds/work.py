@@ -11,64 +11,46 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import structlog
 
 from app.builds import store
-from app.builds.builder import base_images, choose_builder
-from app.builds.journal import Journal, journal
+from app.builds.builder import NO_LIMITS, base_images, choose_builder, not_limited
+from app.builds.journal import MOST_CHARACTERS, Journal, journal
 from app.builds.model import MOST_ATTEMPTS, ClaimedBuild, image_labels, image_reference, web_url
 from app.builds.publish import fetch_bases, publish
-from app.builds.stream import BuildContext, open_context
-from app.engine.build import stream_build
+from app.builds.settle import CANCELLED, Made, after_fault, settle_failure, settle_success
+from app.builds.stream import DEFAULT_LIMITS, BuildContext, open_context
+from app.engine.build import stop_builds, stream_build
 from app.engine.image import inspect_image
-from app.engine.shape import Builder, BuildRequest, ImageMade, LogText
+from app.engine.shape import Builder, BuildLimits, BuildRequest, EngineInfo, ImageMade, LogText
 from app.errors import (
     AppError,
     BuildFailed,
     EngineUnavailable,
     GitHubNotFound,
-    GitHubRateLimited,
     LeaseLost,
     sentence_of,
 )
-from app.notices import store as notices
-from app.notices.model import NoticeEvent
 from app.postgres.pool import transaction
-from app.products import store as products
-from app.queue.retry import GiveUp, RetryIn, next_attempt
+from app.queue.stored import until_stored
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
+    from app.builds.limits import ContextLimits
     from app.engine.client import Engine
     from app.engine.credentials import RegistryAccess
     from app.github.client import GitHubClient
-    from app.postgres.pool import Connection, Pool
-    from app.queue.lease import Beat, Lease, Settle
+    from app.postgres.pool import Pool
+    from app.queue.lease import Beat, Settle
 
 log = structlog.get_logger(__name__)
-
-CANCELLED: Final = "cancelled while it was being built"
-TAIL_PIECES: Final = 4
-TAIL_LINES: Final = 12
-FIRST_RETRY_S: Final = 2.0
-LONGEST_RETRY_S: Final = 900.0
-
-
-@dataclass(frozen=True, slots=True)
-class Made:
-    """What there is when a build succeeded: the name, what a service spec names, and the digest or the engine's ID."""
-
-    image_ref: str
-    exact_ref: str
-    digest: str
-    size_bytes: int
 
 
 class BuildStage:
@@ -89,8 +71,14 @@ class BuildStage:
         spool_dir: Path,
         github_api_url: str,
         registry: RegistryAccess | None = None,
+        limits: BuildLimits = NO_LIMITS,
+        log_characters: int = MOST_CHARACTERS,
+        context_limits: ContextLimits = DEFAULT_LIMITS,
+        secrets: Iterable[str] = (),
     ) -> None:
         self.concurrency = concurrency
+        self._limits, self._log_characters = limits, log_characters
+        self._context_limits, self._secrets = context_limits, tuple(secrets)
         self._pool, self._engine, self._github = pool, engine, github
         self._worker, self._lease_s, self._timeout_s = worker, lease_s, timeout_s
         self._spool_dir, self._web_url, self._registry = spool_dir, web_url(github_api_url), registry
@@ -98,9 +86,13 @@ class BuildStage:
     async def recover(self) -> None:
         """Settle the builds of lost workers: cancelled if that was wanted, else another attempt, else failed."""
         async with transaction(self._pool) as conn:
-            for lease, attempt in await store.expired(conn):
-                log.warning("worker_lost", build_id=lease.row_id, attempt=attempt)
-                await self._after_fault(conn, lease, attempt, "its worker was lost")
+            lost = await store.expired(conn)
+            said = [
+                await after_fault(conn, lease, attempt, "its worker was lost", self._secrets) for lease, attempt in lost
+            ]
+        for (lease, attempt), say in zip(lost, said, strict=True):
+            log.warning("worker_lost", build_id=lease.row_id, attempt=attempt)
+            say()
 
     async def claim(self) -> ClaimedBuild | None:
         """Claim a build, if the engine answers: a build that cannot begin must not use up its attempts."""
@@ -117,13 +109,15 @@ class BuildStage:
         """Make the image, and say how to settle the row; passing faults give the build back for another attempt."""
         log.info("build_started", image=f"{job.name}:{job.tag}", attempt=job.attempt, repo=job.repo)
         try:
-            async with journal(self._pool, job.lease, job.last_seq) as lines:
+            async with journal(
+                self._pool, job.lease, job.last_seq, most_characters=self._log_characters, secrets=self._secrets
+            ) as lines:
                 made = await self._make_within_limits(job, lines)
         except LeaseLost:
             raise
         except AppError as error:
-            return partial(self._settle_failure, job, error)
-        return partial(self._settle_success, job, made)
+            return partial(until_stored, partial(settle_failure, self._pool, job, error, self._secrets))
+        return partial(until_stored, partial(settle_success, self._pool, job, made))
 
     async def hand_back(self, job: ClaimedBuild) -> None:
         async with transaction(self._pool) as conn:
@@ -140,7 +134,8 @@ class BuildStage:
 
     async def crash(self, job: ClaimedBuild, error: Exception) -> None:
         async with transaction(self._pool) as conn:
-            await self._after_fault(conn, job.lease, job.attempt, sentence_of(error))
+            say = await after_fault(conn, job.lease, job.attempt, sentence_of(error), self._secrets)
+        say()
 
     async def _make_within_limits(self, job: ClaimedBuild, lines: Journal) -> Made:
         try:
@@ -158,17 +153,22 @@ class BuildStage:
     async def _make(self, job: ClaimedBuild, lines: Journal) -> Made:
         info = await self._engine.describe()
         commit = await self._commit_of(job)
-        if job.attempt > 1:
+        if job.begun_before:
+            await stop_builds(self._engine, [job.name_on_engine(attempt) for attempt in range(1, job.attempt + 1)])
             await lines.write(f"\n--- attempt {job.attempt} of {MOST_ATTEMPTS} ---\n")
         await lines.write(f"{job.name}:{job.tag} from {job.repo} at commit {commit}\n")
         async with (
             self._github.tarball(job.repo, commit) as archive,
-            open_context(archive, recipe=job.recipe, commit=commit, spool_dir=self._spool_dir) as context,
+            open_context(
+                archive,
+                recipe=job.recipe,
+                commit=commit,
+                spool_dir=self._spool_dir,
+                limits=self._context_limits,
+            ) as context,
         ):
-            missing = await self._missing_bases(job, context.dockerfile_text, lines)
-            builder = choose_builder(
-                info, context.dockerfile_text, hidden=context.dockerfile_hidden, missing_bases=missing
-            )
+            builder = await self._builder(info, job, context, lines)
+            log.info("source_opened", commit=commit, builder=str(builder))
             request = self._request(job, commit, builder, context)
             try:
                 image_id = await self._stream(request, context, lines)
@@ -176,12 +176,30 @@ class BuildStage:
                 if context.failure is not None:
                     raise context.failure from None
                 raise
+        return await self._made(self._name(job), image_id, lines)
+
+    async def _builder(self, info: EngineInfo, job: ClaimedBuild, context: BuildContext, lines: Journal) -> Builder:
+        """Which builder makes it; the log says what limits that one does not keep to."""
+        missing = await self._missing_bases(job, context.dockerfile_text, lines)
+        builder = await asyncio.to_thread(  # a large Dockerfile takes seconds
+            choose_builder,
+            info,
+            context.dockerfile_text,
+            hidden=context.dockerfile_hidden,
+            missing_bases=missing,
+            limits=self._limits,
+        )
+        await lines.write(not_limited(builder, self._limits) or "")
+        return builder
+
+    async def _made(self, name: str, image_id: str, lines: Journal) -> Made:
+        """What the engine has now, and the registry, where there is one."""
         image = await inspect_image(self._engine, image_id)
         if image is None:
             raise EngineUnavailable(
                 f"the engine reported image {image_id} and does not have it; is something pruning it?"
             )
-        name = self._name(job)
+        log.info("image_made", image=name, image_id=image_id, size_bytes=image.size)
         if self._registry is None:
             return Made(name, exact_ref=image_id, digest=image_id, size_bytes=image.size)
         pushed = await publish(self._engine, self._registry, image_id, name, lines.write)
@@ -194,7 +212,7 @@ class BuildStage:
 
     async def _missing_bases(self, job: ClaimedBuild, dockerfile: str, lines: Journal) -> list[str]:
         """The base images that the builder has to find; those of our registry are on the engine now."""
-        bases = base_images(dockerfile, job.recipe.build_args)
+        bases = await asyncio.to_thread(base_images, dockerfile, job.recipe.build_args)
         missing = [ref for ref in bases if not await inspect_image(self._engine, ref)]
         return await fetch_bases(self._engine, self._registry, missing, lines.write) if self._registry else missing
 
@@ -218,78 +236,23 @@ class BuildStage:
             builder=builder,
             dockerfile=context.dockerfile,
             tags=(self._name(job),),
-            build_id=f"tagship-{job.id}-{job.attempt}",
+            build_id=job.name_on_engine(job.attempt),
             target=job.recipe.target,
             build_args=job.recipe.build_args,
-            labels=image_labels(job, commit, datetime.now(UTC), self._web_url),
+            labels=image_labels(job, commit, datetime.now(UTC), self._web_url, self._name(job)),
+            limits=self._limits,
         )
 
     async def _stream(self, request: BuildRequest, context: BuildContext, lines: Journal) -> str:
-        image_id = ""
+        image_id, answered = "", False
         async with aclosing(stream_build(self._engine, request, context.chunks(request.builder))) as events:
             async for event in events:
                 match event:
                     case LogText(text):
+                        if not answered:
+                            answered = True
+                            log.info("engine_building", builder=str(request.builder))
                         await lines.write(text)
                     case ImageMade(made_id):
                         image_id = made_id
         return image_id
-
-    async def _settle_success(self, job: ClaimedBuild, made: Made) -> None:
-        async with transaction(self._pool) as conn:
-            await store.lock_image(conn, job.image_id)
-            image_id = await store.succeed(
-                conn,
-                job.lease,
-                image_ref=made.image_ref,
-                exact_ref=made.exact_ref,
-                digest=made.digest,
-                size_bytes=made.size_bytes,
-            )
-            if image_id is None:
-                await self._cancelled_or_lost(conn, job.lease)
-                return
-            rollouts = []
-            if await store.set_live(conn, image_id, job.id):
-                rollouts = await products.follow_build(conn, image_id, job.name, job.tag)
-            facts = await store.facts(conn, job.id) | {"rollouts": len(rollouts)}
-            await notices.enqueue(conn, NoticeEvent.BUILD_SUCCEEDED, job.id, facts)
-        log.info("build_succeeded", image=made.image_ref, digest=made.digest, rollouts=rollouts)
-
-    async def _settle_failure(self, job: ClaimedBuild, error: AppError) -> None:
-        async with transaction(self._pool) as conn:
-            if error.retryable:
-                asked = error.retry_after_s if isinstance(error, GitHubRateLimited) else None
-                await self._after_fault(conn, job.lease, job.attempt, str(error), asked)
-            else:
-                await self._fail(conn, job.lease, str(error))
-
-    async def _after_fault(
-        self, conn: Connection, lease: Lease, attempt: int, sentence: str, asked_s: float | None = None
-    ) -> None:
-        """Give the build another attempt after a passing fault, or fail it when it has had them all."""
-        if await store.cancel_if_wanted(conn, lease, CANCELLED):
-            log.info("build_cancelled", build_id=lease.row_id)
-            return
-        match next_attempt(
-            attempt, most=MOST_ATTEMPTS, first_s=FIRST_RETRY_S, longest_s=LONGEST_RETRY_S, asked_s=asked_s
-        ):
-            case RetryIn(seconds):
-                if await store.retry(conn, lease, seconds):
-                    log.warning("build_retried", build_id=lease.row_id, wait_s=seconds, reason=sentence)
-            case GiveUp():
-                await self._fail(conn, lease, f"{sentence}; {MOST_ATTEMPTS} attempts were made")
-
-    async def _cancelled_or_lost(self, conn: Connection, lease: Lease) -> None:
-        """The image was made, and is not wanted any more: somebody cancelled in the last moment, or took the lease."""
-        if not await store.cancel_if_wanted(conn, lease, CANCELLED):
-            raise lease.lost()
-        log.info("build_cancelled", build_id=lease.row_id)
-
-    async def _fail(self, conn: Connection, lease: Lease, sentence: str) -> None:
-        if not await store.fail(conn, lease, sentence):
-            raise lease.lost()
-        tail = (await store.read_log_tail(conn, lease.row_id, TAIL_PIECES)).rstrip().splitlines()[-TAIL_LINES:]
-        facts = await store.facts(conn, lease.row_id) | {"log_tail": tail}
-        await notices.enqueue(conn, NoticeEvent.BUILD_FAILED, lease.row_id, facts)
-        log.warning("build_failed", build_id=lease.row_id, reason=sentence)

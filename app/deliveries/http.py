@@ -11,17 +11,18 @@ import asyncio
 from contextlib import nullcontext
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import structlog
 from starlette.responses import JSONResponse
 
-from app.body import declared_bytes, read_body
+from app.body import declared_bytes, read_body, too_large
+from app.deliveries.intake import Intake
 from app.deliveries.model import Ignored
+from app.deliveries.reading import LARGE_BYTES, read_event
 from app.deliveries.store import Accepted, Duplicate, store_unreadable, take_in
 from app.errors import BadSignature, DatabaseUnavailable, PayloadInvalid
-from app.github.payload import parse_event
-from app.github.signature import given_digest, verify_signature
+from app.github.signature import SignatureCheck
 from app.postgres.pool import transaction
 from app.problems import Problem
 
@@ -31,28 +32,34 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
+    from app.deliveries.intake import Body
     from app.postgres.pool import Connection, Pool
 
 log = structlog.get_logger(__name__)
 
-Given = ParamSpec("Given")
 Result = TypeVar("Result")
 
 MOST_BYTES: Final = 25 * 1024 * 1024
-LARGE_BYTES: Final = 256 * 1024  # more would hold the event loop for longer than a few milliseconds
-LARGE_AT_ONCE: Final = 4
+LARGE_AT_ONCE: Final = 4  # each is read by a process of its own, and is many times as large there, for a moment
+STORED_AT_ONCE: Final = 8  # of the pool's connections; the others renew leases, which a burst must not cost
+MOST_ARRIVING: Final = LARGE_AT_ONCE * MOST_BYTES
 LONGEST_HEADER: Final = 200
 ANSWER_S: Final = 8.5
 PAUSES_S: Final = (0.5, 2.0)
 
 
 class WebhookEndpoint:
-    """Answers GitHub's webhook requests. Of large bodies only a few are in memory at once; others wait unread."""
+    """Answers GitHub's webhook requests. Bodies are read side by side, within a memory that is bounded; of large ones
+    that are signed only a few are worked on at once.
+    """
 
-    def __init__(self, pool: Pool, secrets: Sequence[str], *, answer_s: float = ANSWER_S) -> None:
+    def __init__(
+        self, pool: Pool, secrets: Sequence[str], *, answer_s: float = ANSWER_S, most_arriving: int = MOST_ARRIVING
+    ) -> None:
         self._pool, self._secrets, self._answer_s = pool, tuple(secrets), answer_s
+        self._intake = Intake(most_arriving, MOST_BYTES)
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
-        self._one_aside = asyncio.Lock()  # what is made of a large body is many times as large, for a moment
+        self._storing = asyncio.Semaphore(STORED_AT_ONCE)
 
     async def answer(self, request: Request) -> Response:
         """202 accepted, 200 duplicate or ignored; 401, 400, 413 and 503 as problems, all within nine seconds.
@@ -78,26 +85,38 @@ class WebhookEndpoint:
         )
 
     async def _read_and_answer(self, request: Request) -> Response:
-        declared = declared_bytes(request)
-        given = request.headers.get("x-hub-signature-256")
-        if (declared or 0) <= MOST_BYTES:
-            _refuse_unsigned(given)
-        async with nullcontext() if declared is not None and declared <= LARGE_BYTES else self._large:
-            body = await read_body(request, MOST_BYTES)
-            try:
-                secret = await self._aside(len(body), verify_signature, self._secrets, body, given)
-            except BadSignature as error:
-                raise _unauthorized(error) from None
-            guid = required_header(request, "x-github-delivery")
-            event = required_header(request, "x-github-event")
-            # Which of the secrets it was, counted from 0: when no delivery names the old one any more, it can go.
-            with structlog.contextvars.bound_contextvars(delivery=guid, github_event=event, secret_index=secret):
-                address = request.client.host if request.client else None
-                return await self._take_in(guid, event, request.headers.get("content-type", ""), body, address)
+        if (declared_bytes(request) or 0) > MOST_BYTES:
+            await read_body(request, MOST_BYTES)
+            raise too_large(MOST_BYTES)
+        try:
+            # What cannot be signed at all is refused before any of its body takes memory.
+            check = SignatureCheck(self._secrets, request.headers.get("x-hub-signature-256"))
+        except BadSignature as error:
+            raise _unauthorized(error, {"Connection": "close"}) from None
+        body = await self._intake.read(request.stream(), check)
+        try:
+            return await self._answer_read(request, check, body)
+        finally:
+            body.leave()
+
+    async def _answer_read(self, request: Request, check: SignatureCheck, body: Body) -> Response:
+        """Nothing of the body is looked at before its signature is right."""
+        try:
+            secret = check.verify()
+        except BadSignature as error:
+            raise _unauthorized(error) from None
+        guid = required_header(request, "x-github-delivery")
+        event = required_header(request, "x-github-event")
+        # Which of the secrets it was, counted from 0: when no delivery names the old one any more, it can go.
+        with structlog.contextvars.bound_contextvars(delivery=guid, github_event=event, secret_index=secret):
+            address = request.client.host if request.client else None
+            content_type = request.headers.get("content-type", "")
+            async with self._large if body.held > LARGE_BYTES else nullcontext():
+                return await self._take_in(guid, event, content_type, body.whole(), address)
 
     async def _take_in(self, guid: str, event: str, content_type: str, body: bytes, address: str | None) -> Response:
         try:
-            parsed = await self._aside(len(body), parse_event, event, content_type, body)
+            parsed = await read_event(event, content_type, body)
         except PayloadInvalid as error:
             sentence = str(error)
             await self._stored(
@@ -126,30 +145,15 @@ class WebhookEndpoint:
         """Do the work in one transaction; up to three times, which the delivery's GUID makes harmless."""
         for pause in PAUSES_S:
             try:
-                async with transaction(self._pool) as conn:
+                async with self._storing, transaction(self._pool) as conn:
                     return await work(conn)
             except DatabaseUnavailable as error:
                 if _cancelled():  # a transaction that is cancelled may end like one that breaks
                     raise
                 log.warning("delivery_delayed", reason=str(error), wait_s=pause)
             await asyncio.sleep(pause)
-        async with transaction(self._pool) as conn:
+        async with self._storing, transaction(self._pool) as conn:
             return await work(conn)
-
-    async def _aside(self, size: int, work: Callable[Given, Result], *args: Given.args, **more: Given.kwargs) -> Result:
-        """Do the work at once, or in a thread when it is about many bytes; there one after the other."""
-        if size <= LARGE_BYTES:
-            return work(*args, **more)
-        async with self._one_aside:
-            return await asyncio.to_thread(work, *args, **more)
-
-
-def _refuse_unsigned(given: str | None) -> None:
-    """Raise the 401 for what cannot be signed at all, before any of its body takes memory or somebody's place."""
-    try:
-        given_digest(given)
-    except BadSignature as error:
-        raise _unauthorized(error, {"Connection": "close"}) from None
 
 
 def _unauthorized(error: BadSignature, headers: Mapping[str, str] | None = None) -> Problem:

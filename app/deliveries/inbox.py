@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 from app.builds.model import BuildId
 from app.deliveries.model import Delivery, DeliveryState
@@ -12,7 +11,7 @@ from app.postgres.pool import transaction
 from app.postgres.queries import load_queries
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
     import asyncpg
 
@@ -22,10 +21,7 @@ if TYPE_CHECKING:
 
 SQL: Final = load_queries("deliveries")
 
-Result = TypeVar("Result")
-
 PART_BYTES: Final = 1024 * 1024
-LARGE_BYTES: Final = 256 * 1024
 
 
 async def list_page(
@@ -54,12 +50,9 @@ async def body_parts(pool: Pool, delivery: Delivery) -> AsyncIterator[bytes]:
         yield part or b""
 
 
-async def read_with(pool: Pool, delivery: Delivery, work: Callable[[str, bytes], Result]) -> Result:
-    """What ``work`` makes of content type and body, in a thread when the body is large."""
-    body = b"".join([part async for part in body_parts(pool, delivery)])
-    if len(body) <= LARGE_BYTES:
-        return work(delivery.content_type, body)
-    return await asyncio.to_thread(work, delivery.content_type, body)
+async def whole_body(pool: Pool, delivery: Delivery) -> bytes:
+    """All that ``body_parts`` gives."""
+    return b"".join([part async for part in body_parts(pool, delivery)])
 
 
 async def lock(conn: Connection, delivery_id: int) -> bool:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final
 from app.access import audit
 from app.access.model import Act, Subject, Via
 from app.builds import store as builds
-from app.builds.model import BuildId, Cause, ImageId, Outdated, Queue, needs_build
+from app.builds.model import BuildId, ImageId, Outdated, Queue, Source, needs_build
 from app.deliveries.model import BuildFor, Ignored, decide
-from app.github.payload import NotATagPush, TagPush
+from app.github.payload import NotATagPush, TagChange, TagPush
 from app.postgres.queries import load_queries
 from app.repositories import store as repositories
 
@@ -56,7 +56,7 @@ async def take_in(
     delivery_id = await conn.fetchval(SQL.insert_delivery, guid, event, parsed.repo, parsed.ref, body, content_type)
     if delivery_id is None:
         return Duplicate()
-    outcome = await queue_builds(conn, delivery_id, parsed)
+    outcome = await queue_builds(conn, delivery_id, parsed, is_new=True)
     match outcome:
         case Accepted(queued):
             await conn.fetchval(SQL.settle_delivery, delivery_id, "accepted", None)
@@ -74,13 +74,17 @@ def subject_of(delivery_id: int, guid: str, parsed: TagPush | NotATagPush) -> Su
     return Subject("delivery", delivery_id, name)
 
 
-async def queue_builds(conn: Connection, delivery_id: int, parsed: TagPush | NotATagPush) -> Accepted | Ignored:
+async def queue_builds(
+    conn: Connection, delivery_id: int, parsed: TagPush | NotATagPush, *, is_new: bool = False
+) -> Accepted | Ignored:
     """Decide with today's registrations what a stored delivery asks for, and queue what is needed of it: nothing that
-    it has led to before and that has not failed.
+    it has led to before and that has not failed. Whatever comes of it, the tag is known from then on.
     """
     registrations = await repositories.registrations_of(conn, parsed.repo) if parsed.repo else []
+    if registrations and isinstance(parsed, TagPush) and parsed.kind is not TagChange.DELETED:
+        await repositories.note_seen(conn, parsed.repo, parsed.tag, parsed.commit)
     decision = decide(parsed, registrations)
-    return decision if isinstance(decision, Ignored) else await _queue(conn, decision, delivery_id)
+    return decision if isinstance(decision, Ignored) else await _queue(conn, decision, delivery_id, is_new=is_new)
 
 
 async def store_unreadable(
@@ -92,11 +96,11 @@ async def store_unreadable(
         await conn.fetchval(SQL.settle_delivery, delivery_id, "failed", reason)
 
 
-async def _queue(conn: Connection, decision: BuildFor, delivery_id: int) -> Accepted | Ignored:
+async def _queue(conn: Connection, decision: BuildFor, delivery_id: int, *, is_new: bool) -> Accepted | Ignored:
     queued: list[BuildId] = []
     reasons: list[str] = []
     for registration in sorted(decision.registrations, key=lambda found: found.image_name):
-        match await _queue_one(conn, decision.push, registration, delivery_id):
+        match await _queue_one(conn, decision.push, registration, delivery_id, is_new=is_new):
             case Outdated(reason):
                 reasons.append(f"{registration.image_name}:{decision.push.tag}: {reason}")
             case build_id:
@@ -104,11 +108,13 @@ async def _queue(conn: Connection, decision: BuildFor, delivery_id: int) -> Acce
     return Accepted(tuple(queued)) if queued else Ignored("; ".join(reasons))
 
 
-async def _queue_one(conn: Connection, push: TagPush, registration: Repository, delivery_id: int) -> BuildId | Outdated:
+async def _queue_one(
+    conn: Connection, push: TagPush, registration: Repository, delivery_id: int, *, is_new: bool
+) -> BuildId | Outdated:
     image_id, latest = await builds.upsert_image(
         conn, name=registration.image_name, tag=push.tag, repo=push.repo, ref=push.ref
     )
-    earlier = await _earlier(conn, delivery_id, image_id)
+    earlier = None if is_new else await _earlier(conn, delivery_id, image_id)
     match earlier or needs_build(latest, push.commit):
         case Outdated() as outdated:
             return outdated
@@ -116,7 +122,7 @@ async def _queue_one(conn: Connection, push: TagPush, registration: Repository, 
             return await builds.enqueue(
                 conn,
                 image_id,
-                cause=Cause.DELIVERY,
+                source=Source.DELIVERY,
                 commit=push.commit,
                 recipe=registration.recipe,
                 repository_id=registration.id,

@@ -13,17 +13,20 @@ from urllib.parse import quote, urlencode
 
 import aiohttp
 
+from app.engine.mark import mark
 from app.engine.output import BuildOutput, failure_sentence
 from app.engine.shape import Builder
+from app.engine.steps import remove_steps
 from app.errors import AppError, BuildFailed, EngineRefused
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Collection
 
     from app.engine.client import Engine
-    from app.engine.shape import BuildEvent, BuildRequest
+    from app.engine.shape import BuildEvent, BuildLimits, BuildRequest
 
 ACTION: Final = "build the image"
+CPU_PERIOD_US: Final = 100_000  # the kernel's own choice, and Docker's
 CANCEL_TIMEOUT: Final = aiohttp.ClientTimeout(total=2)
 
 
@@ -36,13 +39,29 @@ def build_params(request: BuildRequest) -> list[tuple[str, str]]:
     if request.builder is Builder.BUILDKIT:
         params += [("version", "2"), ("buildid", request.build_id)]
     else:
-        params += [("version", "1"), ("rm", "1"), ("forcerm", "1")]
+        params += [("version", "1"), ("rm", "1"), ("forcerm", "1"), *_room(request.limits)]
+        params.append(("extrahosts", mark(request.build_id)))
+    if request.limits.network:
+        params.append(("networkmode", request.limits.network))
     if request.target:
         params.append(("target", request.target))
     if request.build_args:
         params.append(("buildargs", _json(dict(request.build_args))))
     if request.labels:
         params.append(("labels", _json(dict(request.labels))))
+    return params
+
+
+def _room(limits: BuildLimits) -> list[tuple[str, str]]:
+    """What only the classic builder takes: BuildKit gets it and does not keep to it (moby, builder-next).
+
+    ``memswap`` is memory and swap together: with the same number a step cannot go on in the swap.
+    """
+    params = []
+    if limits.memory_bytes is not None:
+        params += [("memory", str(limits.memory_bytes)), ("memswap", str(limits.memory_bytes))]
+    if limits.cpus is not None:
+        params += [("cpuperiod", str(CPU_PERIOD_US)), ("cpuquota", str(round(limits.cpus * CPU_PERIOD_US)))]
     return params
 
 
@@ -85,8 +104,20 @@ def _early_failure(error: EngineRefused, builder: Builder) -> AppError:
     return BuildFailed(failure_sentence("", error.message, None))
 
 
+async def stop_builds(engine: Engine, build_ids: Collection[str]) -> None:
+    """Stop the builds of these names that still run, as those of a worker that hangs do, and remove the containers that
+    they or a dead engine left. Best effort: of a classic build that is between two steps there is nothing to be found.
+    """
+    for build_id in build_ids:
+        await _cancel(engine, build_id)
+    with contextlib.suppress(AppError):
+        await remove_steps(engine, build_ids)
+
+
 async def _cancel(engine: Engine, build_id: str) -> None:
-    """Ask BuildKit to drop the build, in case something between us kept the cut connection open. Best effort."""
+    """Ask BuildKit to drop the build of that name, if it runs: something between us may have kept a cut connection
+    open. The classic builder knows no names. Best effort.
+    """
     with contextlib.suppress(AppError):
         await engine.call("cancel the build", "build/cancel", "POST", params={"id": build_id}, timeout=CANCEL_TIMEOUT)
 

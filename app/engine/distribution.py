@@ -10,10 +10,12 @@ from contextlib import aclosing, contextmanager
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlencode
 
+import aiohttp
+
 from app.engine.client import NOT_FOUND
 from app.engine.credentials import auth_header
 from app.engine.shape import ImagePushed, LogText
-from app.engine.transfer import TransferOutput, transfer_failure
+from app.engine.transfer import TransferOutput, stood_still, transfer_failure
 from app.errors import EngineRefused, SwarmUnavailable
 from app.reference import parse_reference
 
@@ -23,21 +25,23 @@ if TYPE_CHECKING:
     from app.engine.client import Engine
     from app.engine.credentials import RegistryAccess
 
+CONNECT_S: Final = 5.0
+IDLE_S: Final = 300.0  # layers are packed, unpacked and checked without a word in between
 UNKNOWN: Final = ("manifest unknown", "not found", "name unknown", "repository name not known")
 
 
 async def push_image(
-    engine: Engine, access: RegistryAccess | None, reference: str
+    engine: Engine, access: RegistryAccess | None, reference: str, *, idle_s: float = IDLE_S
 ) -> AsyncGenerator[LogText | ImagePushed]:
     """Push ``registry/name:tag``, exactly that tag; the last event is ``ImagePushed``.
 
-    Pushing the same again changes nothing. Raises ``RegistryUnavailable``, ``RegistryRefused`` (credentials, rights,
-    no such image) and ``EngineUnavailable``.
+    A push that stands still for ``idle_s`` is given up. Pushing the same again changes nothing. Raises
+    ``RegistryUnavailable``, ``RegistryRefused`` (credentials, rights, no such image) and ``EngineUnavailable``.
     """
     name, tag = _name_and_tag(reference)
     path = f"images/{quote(name, safe='/:')}/push?{urlencode({'tag': tag})}"
     output = TransferOutput(f"push {reference}")
-    async with aclosing(_transfer(engine, output, path, auth_header(access, reference))) as texts:
+    async with aclosing(_transfer(engine, output, path, auth_header(access, reference), idle_s)) as texts:
         async for text in texts:
             yield text
     digest = output.digest or await registry_digest(engine, access, reference)
@@ -80,13 +84,18 @@ async def registry_digest(engine: Engine, access: RegistryAccess | None, referen
 
 
 async def _transfer(
-    engine: Engine, output: TransferOutput, path: str, headers: dict[str, str]
+    engine: Engine, output: TransferOutput, path: str, headers: dict[str, str], idle_s: float = IDLE_S
 ) -> AsyncGenerator[LogText]:
+    """The engine tells of a transfer several times a second; silence means that the registry takes or gives nothing."""
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=idle_s)
     with _failures(output.action):
-        async with engine.stream(output.action, path, "POST", headers=headers) as response:
-            async for chunk in response.content.iter_any():
-                for text in output.feed(chunk):
-                    yield LogText(text)
+        async with engine.stream(output.action, path, "POST", headers=headers, timeout=timeout) as response:
+            try:
+                async for chunk in response.content.iter_any():
+                    for text in output.feed(chunk):
+                        yield LogText(text)
+            except TimeoutError:
+                raise stood_still(output.action, idle_s) from None
     output.close()
 
 

@@ -84,6 +84,8 @@ def decode_frame(data: bytes) -> Frame:
 
 def storable(text: str) -> str:
     """Replace what PostgreSQL cannot store as text, NUL and lone surrogates, by U+FFFD."""
+    if text.isascii():  # nearly all of it, and ten times as fast
+        return text.replace("\0", REPLACEMENT)
     return UNSTORABLE.sub(REPLACEMENT, text)
 
 

@@ -25,15 +25,29 @@ if TYPE_CHECKING:
 
 LARGEST_OBJECT: Final = 16 * 1024 * 1024
 LONGEST_QUOTE: Final = 600
+LATEST_CHARACTERS: Final = 4096
 STRUCTURE: Final = re.compile(rb'["{}]')
-STRING_STOP: Final = re.compile(rb'["\\]')
+STRING_TEXT: Final = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
+QUOTE, BRACE = b'"{'
+SHORT_LOOK: Final = 16
 CLASSIC_STEP: Final = re.compile(r"Step (\d+/\d+) : (.+)", re.DOTALL)
-EXIT_CODE: Final = re.compile(r"(?:exit code|non-zero code): (\d+)\s*$")
+EXIT_CODE: Final = re.compile(r"(?:exit code|non-zero code): ([0-9]{1,10})\s*$")
+IMAGE_ID: Final = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
+LARGEST_CODE: Final = 2**32
 ENGINE_STOPPED: Final = ("context canceled", "code = Canceled", "client connection is closing", "transport is closing")
 NO_SESSION: Final = "no active sessions"
 SESSION_ADVICE: Final = (
     "; RUN --mount=type=secret or ssh cannot be used here, and engines before 23.0 cannot pull a base image this way:"
     " docker pull it on the engine first"
+)
+FULL: Final = "no space left on device"
+FULL_ADVICE: Final = (
+    "; there is no space left, most likely on the engine's disk: docker system df shows what takes it, make room there,"
+    " then rebuild"
+)
+KILLED: Final = 137  # 128 + SIGKILL
+KILLED_ADVICE: Final = (
+    "; it was killed, as happens to one that needs more memory than there is, or than TAGSHIP_BUILD_MEMORY_MB allows"
 )
 
 
@@ -63,24 +77,45 @@ class JsonSplitter:
 
     def _scan(self) -> int | None:
         """Return the position behind the first whole object, or None when there is none yet."""
-        while found := (STRING_STOP if self._in_string else STRUCTURE).search(self._buffer, self._scanned):
-            mark, position = found[0], found.start()
-            if mark == b"\\":
-                if position + 1 == len(self._buffer):
-                    self._scanned = position
-                    return None
-                self._scanned = position + 2
-                continue
-            self._scanned = position + 1
-            if mark == b'"':
+        while True:
+            mark = self._next_mark()
+            if mark is None:
+                self._scanned = len(self._buffer)
+                return None
+            self._scanned = mark + 1
+            found = self._buffer[mark]
+            if found == QUOTE:
                 self._in_string = not self._in_string
-            else:
-                self._depth += 1 if mark == b"{" else -1
-                if self._depth <= 0:
-                    self._depth = 0
-                    return self._scanned
-        self._scanned = len(self._buffer)
-        return None
+                continue
+            self._depth += 1 if found == BRACE else -1
+            if self._depth <= 0:
+                self._depth = 0
+                return self._scanned
+
+    def _next_mark(self) -> int | None:
+        """The next place where a string begins or ends, or outside of strings a brace; None when there is none yet.
+
+        A quote belongs to the text when an odd number of backslashes stands before it. Logs are full of escapes
+        (every line end is one), so nothing here steps from one to the next.
+        """
+        if not self._in_string:
+            found = STRUCTURE.search(self._buffer, self._scanned)
+            return found.start() if found else None
+        position = self._buffer.find(QUOTE, self._scanned)
+        if position < 0 or not self._is_escaped(position):
+            return position if position >= 0 else None
+        inside = STRING_TEXT.match(self._buffer, position + 1)  # a text may be nothing but quotes
+        end = inside.end() if inside else position + 1
+        return end if self._buffer[end : end + 1] == b'"' else None
+
+    def _is_escaped(self, position: int) -> bool:
+        look = SHORT_LOOK
+        while True:
+            before = self._buffer[max(0, position - look) : position]
+            backslashes = len(before) - len(before.rstrip(b"\\"))
+            if backslashes < look or look > position:
+                return backslashes % 2 == 1
+            look *= 16
 
 
 def _parse(data: bytes) -> dict[str, Any]:
@@ -102,11 +137,13 @@ class BuildOutput:
         self._pulls: dict[str, str] = {}
         self._image_id = ""
         self._step = ""
+        self._latest = ""
 
     def feed(self, chunk: bytes) -> Iterator[BuildEvent]:
         """Yield the log text in ``chunk``. Raises ``BuildFailed``, after the text that came before the failure."""
         for message in self._splitter.feed(chunk):
             if text := self._text(message):
+                self._latest = f"{self._latest[-LATEST_CHARACTERS:]}{text[-LATEST_CHARACTERS:]}"
                 yield LogText(text)
             if failure := _failure(message):
                 if rest := self._trace.close():
@@ -128,20 +165,21 @@ class BuildOutput:
         aux = message.get("aux")
         if message.get("id") == "moby.buildkit.trace":
             return self._trace_text(aux)
-        if isinstance(aux, dict) and isinstance(aux.get("ID"), str):
-            self._image_id = aux["ID"]
+        if isinstance(aux, dict) and isinstance(made := aux.get("ID"), str):
+            self._image_id = made if IMAGE_ID.fullmatch(made) else self._image_id
             return ""
         if isinstance(text := message.get("stream"), str):
             if step := CLASSIC_STEP.match(text):
                 self._step = f"[{step[1]}] {one_line(step[2])}"
             return storable(text)
         if isinstance(status := message.get("status"), str):
-            return self._pull_text(str(message.get("id") or ""), status)
+            layer = message.get("id")
+            return self._pull_text(layer if isinstance(layer, str) else "", status)
         return ""
 
     def _trace_text(self, aux: object) -> str:
         try:
-            return self._trace.feed(base64.b64decode(str(aux), validate=True))
+            return self._trace.feed(base64.b64decode(aux if isinstance(aux, str) else "?", validate=True))
         except (binascii.Error, ValueError):
             self._trace.bad_frames += 1
             return ""
@@ -154,13 +192,18 @@ class BuildOutput:
         return storable(f"{layer}: {status}\n" if layer else f"{status}\n")
 
     def _error(self, words: str, code: int | None) -> BuildFailed | EngineUnavailable:
-        if any(sign in words for sign in ENGINE_STOPPED):
-            return EngineUnavailable(f"the Docker engine stopped the build ({words}); was it shut down?")
-        return BuildFailed(failure_sentence(self._trace.failed_step or self._step, words, code))
+        # What ends with an exit code quotes the step's command, which may say anything.
+        if not code and not EXIT_CODE.search(words) and any(sign in words for sign in ENGINE_STOPPED):
+            return EngineUnavailable(
+                f"the Docker engine stopped the build ({_cut(one_line(words))}); was it shut down?"
+            )
+        full = FULL in self._latest.lower()
+        return BuildFailed(failure_sentence(self._trace.failed_step or self._step, words, code, full=full))
 
 
-def failure_sentence(step: str, words: str, code: int | None) -> str:
-    """Say which step failed and why: its exit code where there is one, else the engine's own words.
+def failure_sentence(step: str, words: str, code: int | None, *, full: bool = False) -> str:
+    """Say which step failed and why: its exit code where there is one, else the engine's own words. ``full``: the step
+    itself has said that there is no space left.
 
     >>> failure_sentence("[2/3] RUN make", "executor failed running [/bin/sh -c make]: exit code: 2", None)
     'step "[2/3] RUN make" failed with exit code 2; the end of the build log shows what it said'
@@ -168,9 +211,11 @@ def failure_sentence(step: str, words: str, code: int | None) -> str:
     where = f'step "{_cut(step)}"' if step else "the build"
     if code is None and (found := EXIT_CODE.search(words)):
         code = int(found[1])
+    advice = FULL_ADVICE if full or FULL in words.lower() else ""
     if code:
-        return f"{where} failed with exit code {code}; the end of the build log shows what it said"
-    advice = SESSION_ADVICE if NO_SESSION in words else ""
+        advice = advice or (KILLED_ADVICE if code == KILLED else "")
+        return f"{where} failed with exit code {code}; the end of the build log shows what it said{advice}"
+    advice = advice or (SESSION_ADVICE if NO_SESSION in words else "")
     return f"{where} failed: {_cut(one_line(words))}{advice}"
 
 
@@ -179,11 +224,11 @@ def _failure(message: dict[str, Any]) -> tuple[str, int | None] | None:
     detail = message.get("errorDetail")
     if not isinstance(detail, dict):
         detail = {}
-    words = detail.get("message") or message.get("error")
+    words = next((said for said in (detail.get("message"), message.get("error")) if said and isinstance(said, str)), "")
     if not words:
-        return ("no reason given", None) if "errorDetail" in message else None
+        return ("no reason given", None) if "errorDetail" in message or message.get("error") else None
     code = detail.get("code")
-    return storable(str(words)), code if isinstance(code, int) else None
+    return storable(words), code if type(code) is int and 0 < code < LARGEST_CODE else None
 
 
 def _cut(text: str) -> str:

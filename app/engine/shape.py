@@ -19,6 +19,9 @@ LABEL_PRODUCT = "tagship.product"
 LABEL_ROLLOUT = "tagship.rollout"
 LABEL_BUILD = "tagship.build"
 LABEL_DELIVERY = "tagship.delivery"
+LABEL_IMAGE = "tagship.image"
+LABEL_INSTALLATION = "tagship.installation"
+LABEL_CREATED = "org.opencontainers.image.created"
 
 
 class Builder(StrEnum):
@@ -29,11 +32,23 @@ class Builder(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class BuildLimits:
+    """What the steps of a build may use. None: what the engine has, and the network that it gives by itself.
+
+    ``network`` is ``none`` for steps without one. The classic builder keeps to all three, BuildKit to the network only.
+    """
+
+    memory_bytes: int | None = None
+    cpus: float | None = None
+    network: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class BuildRequest:
     """One image to make from a tar stream.
 
     ``dockerfile`` is the path inside that tar; ``tags`` are full references (``name:tag``); ``build_id`` names the
-    build to BuildKit so that it can be cancelled by name.
+    build on the engine, so that it can be found and stopped.
     """
 
     builder: Builder
@@ -43,6 +58,7 @@ class BuildRequest:
     target: str | None = None
     build_args: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
+    limits: BuildLimits = BuildLimits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +115,36 @@ class ImageInfo:
     created: datetime | None
     exposed_tcp: tuple[int, ...]
     labels: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class OwnService:
+    """A service that an installation made; ``product`` is the slug."""
+
+    id: str
+    name: str
+    product: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepContainer:
+    """The container of a step of a classic build, and the attempt that it belongs to."""
+
+    id: str
+    build: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """``images``, ``services`` and ``steps`` are the installation's own; ``in_use`` holds the image IDs and references
+    that containers and services name, whoever's they are.
+    """
+
+    images: tuple[ImageInfo, ...]
+    services: tuple[OwnService, ...]
+    in_use: frozenset[str]
+    steps: tuple[StepContainer, ...] = ()
 
 
 class PublishMode(StrEnum):

@@ -85,14 +85,14 @@ class Frames:
 
 def read_line(stream: int, payload: bytes) -> TaskLine:
     """A payload of ``timestamps=1&details=1``: ``TIME KEY=VALUE,KEY=VALUE TEXT``; what has another form is all text."""
-    text = payload.decode("utf-8", "replace")
+    text = storable(payload.decode("utf-8", "replace"))
     at, _, rest = text.partition(" ")
     details, _, line = rest.partition(" ")
     given = dict(part.partition("=")[::2] for part in details.split(","))
     if TASK_ID not in given or seconds_of(at) is None:
         at, given, line = "", {}, text
     whole = line.removesuffix("\n")
-    return TaskLine(at, given.get(TASK_ID, ""), STREAMS[stream], storable(whole.removesuffix("\r")), whole != line)
+    return TaskLine(at, given.get(TASK_ID, ""), STREAMS[stream], whole.removesuffix("\r"), whole != line)
 
 
 def seconds_of(at: str) -> str | None:

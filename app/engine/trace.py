@@ -30,9 +30,10 @@ class _Output:
     def lines(self, message: bytes, *, final: bool = False) -> Iterator[str]:
         text = self.rest + self.decoder.decode(message, final)
         *whole, self.rest = text.split("\n")
-        while len(self.rest) > LONGEST_LINE:
-            whole.append(self.rest[:LONGEST_LINE])
-            self.rest = self.rest[LONGEST_LINE:]
+        if len(self.rest) > LONGEST_LINE:
+            cuts = range(0, len(self.rest), LONGEST_LINE)
+            *parts, self.rest = (self.rest[cut : cut + LONGEST_LINE] for cut in cuts)
+            whole += parts
         if final and self.rest:
             whole.append(self.rest)
             self.rest = ""

@@ -11,7 +11,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from app.engine.frame import one_line, storable
-from app.engine.output import JsonSplitter
+from app.engine.output import FULL, FULL_ADVICE, JsonSplitter
 from app.errors import AppError, EngineUnavailable, RegistryRefused, RegistryUnavailable
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ PASSING: Final = re.compile(
     r"|status(?: code)?:? (?:429|5\d\d)|blob upload (?:unknown|invalid)",
     re.IGNORECASE,
 )
+FAILING: Final = re.compile(r"status(?: code)?:? 5\d\d|internal server error", re.IGNORECASE)
 CREDENTIALS: Final = re.compile(
     r"unauthorized|denied|authentication required|no basic auth|status(?: code)?:? 40[13]", re.IGNORECASE
 )
@@ -105,6 +106,13 @@ class TransferOutput:
         return f"{layer}: {status} {quarter * 100 // STEPS} % of {total / 1_000_000:.0f} MB\n"
 
 
+def stood_still(action: str, seconds: float) -> RegistryUnavailable:
+    """Our error for a transfer of which nothing was heard for so long."""
+    return RegistryUnavailable(
+        f"it stood still for {seconds:.0f} s when asked to {action}, and was given up; is the registry overloaded?"
+    )
+
+
 def transfer_failure(action: str, words: str) -> AppError:
     """Our error for the engine's words on a transfer that failed: whether waiting helps, or somebody has to act.
 
@@ -116,11 +124,15 @@ def transfer_failure(action: str, words: str) -> AppError:
     if CREDENTIALS.search(said):
         advice = "check REGISTRY_USERNAME and REGISTRY_PASSWORD, and what this user may do"
         return RegistryRefused(f"the registry refused to {action}: {said}; {advice}")
+    if FAILING.search(said):
+        return RegistryUnavailable(
+            f"the registry failed to {action}: {said}; its own log says why, a full disk for example"
+        )
     if PASSING.search(said):
         return RegistryUnavailable(
             f"the registry cannot be reached to {action}: {said}; is it running, is REGISTRY right?"
         )
-    advice = ""
+    advice = FULL_ADVICE if FULL in said.lower() else ""
     if "HTTP response to HTTPS client" in said:
         advice = "; serve it over TLS, or list it in the engine's insecure-registries"
     elif "x509" in said:

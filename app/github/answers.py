@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, TypeVar
 
-from pydantic import AliasPath, BaseModel, ConfigDict, Field, RootModel, ValidationError
+from pydantic import AliasPath, AwareDatetime, BaseModel, ConfigDict, Field, RootModel, ValidationError
 
 from app.errors import GitHubUnavailable
+from app.github.payload import Sha
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +35,14 @@ class Answer(BaseModel):
 
 class Object(Answer):
     type: str
-    sha: str
+    sha: Sha
 
 
 class Pointer(Answer):
-    """A ref, or an annotated tag: both point to an object."""
+    """A ref, or an annotated tag: both point to an object, and the latter says since when."""
 
     object: Object
+    tagged: AwareDatetime | None = Field(default=None, validation_alias=AliasPath("tagger", "date"))
 
 
 class Repository(Answer):
@@ -55,7 +56,7 @@ class CommitDetails(Answer):
     """A commit as REST shows it; ``login`` is the author's, when GitHub knows whose address it is."""
 
     sha: str
-    date: datetime | None = Field(default=None, validation_alias=AliasPath("commit", "committer", "date"))
+    date: AwareDatetime | None = Field(default=None, validation_alias=AliasPath("commit", "committer", "date"))
     message: str | None = Field(default=None, validation_alias=AliasPath("commit", "message"))
     name: str | None = Field(default=None, validation_alias=AliasPath("commit", "author", "name"))
     login: str | None = Field(default=None, validation_alias=AliasPath("author", "login"))
@@ -76,6 +77,37 @@ class Deployment(Answer):
 
 class DeploymentList(RootModel[list[Deployment]]):
     """One page of REST's list of deployments, newest first."""
+
+
+class HookConfig(Answer):
+    url: str = ""
+
+
+class Hook(Answer):
+    """A webhook of a repository."""
+
+    id: int
+    active: bool = True
+    config: HookConfig = HookConfig()
+
+
+class HookList(RootModel[list[Hook]]):
+    """The webhooks of a repository: twenty at most, so that they fit on a page."""
+
+
+class HookDelivery(Answer):
+    """One attempt to deliver an event. Every attempt has an ``id``, and all attempts at one event share the ``guid``;
+    ``status_code`` is what the receiver answered, 0 or None when it did not.
+    """
+
+    id: int
+    guid: str
+    delivered_at: AwareDatetime
+    status_code: int | None = 0
+
+
+class HookDeliveryList(RootModel[list[HookDelivery]]):
+    """One page of a webhook's deliveries, newest first."""
 
 
 class GraphError(Answer):

@@ -5,6 +5,7 @@ The answers are read by our own lenient models, since githubkit's full schemas r
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import quote
@@ -38,26 +39,31 @@ from app.github.tags import (
     newest_first,
     tarball_url,
 )
+from app.github.watching import Watching
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+    from datetime import datetime
 
     from pydantic import SecretStr
 
     from app.github.tags import ListedTag
 
 IDLE_S: Final = 60.0
+LEAST_BYTES: Final = 64 * 1024  # of an archive, within the time after which silence counts as its end
 DEEPEST_TAG: Final = 10
+MOST_DATED: Final = 10
 
 
 class GitHubClient:
     """The GitHub API for every task of the process. Make it with ``open``; ``close`` ends it. ``reporting`` is the part
-    that writes.
+    that writes, ``watching`` the one that looks for what we were not told.
     """
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, connection: Connection, idle_s: float = IDLE_S) -> None:
+        self._connection, self._idle_s = connection, idle_s
         self.reporting = Reporting(connection)
+        self.watching = Watching(connection)
 
     @classmethod
     def open(
@@ -70,13 +76,17 @@ class GitHubClient:
         idle_s: float = IDLE_S,
     ) -> Self:
         """Set up the client; nothing is sent yet. An App goes before a token; with neither, only public repositories.
-        ``idle_s`` is how long an answer may stand still before it counts as broken off.
+        ``idle_s`` is how long an answer may stand still before it counts as broken off; an archive that trickles, less
+        than 64 KiB in that time, counts as standing still.
 
         Raises ``SettingsInvalid`` when the address is none, or the App's key is not a private key in PEM form (with
         real or escaped line ends).
         """
         return cls(
-            Connection.open(api_url=api_url, token=token, app_id=app_id, app_private_key=app_private_key, idle_s=idle_s)
+            Connection.open(
+                api_url=api_url, token=token, app_id=app_id, app_private_key=app_private_key, idle_s=idle_s
+            ),
+            idle_s,
         )
 
     async def close(self) -> None:
@@ -135,6 +145,38 @@ class GitHubClient:
             return await self._tags_of_everybody(repo, action)
         return await self._tags_with_dates(repo, action)
 
+    async def tag_dates(self, repo: str, names: Sequence[str]) -> dict[str, datetime]:
+        """How old these tags are at most: the date of the tag or of its commit, whichever is later. Without credentials
+        or GraphQL that is known of the first ten only, each at the price of three requests; a tag without a date is
+        left out.
+        """
+        dates = None if self._connection.is_anonymous else await self._dates_at_once(repo)
+        if dates is None:
+            dates = {name: await self._date_of(repo, name) for name in names[:MOST_DATED]}
+        return {name: date for name in names if (date := dates.get(name)) is not None}
+
+    async def _dates_at_once(self, repo: str) -> dict[str, datetime | None] | None:
+        """The dates of all tags from GraphQL; None where a server has no GraphQL that understands us."""
+        try:
+            return {tag.name: tag.not_older_than for tag in await self.list_tags(repo)}
+        except (GitHubNotFound, GitHubRefused, GitHubUnavailable):
+            return None
+
+    async def _date_of(self, repo: str, tag: str) -> datetime | None:
+        action, base = f"look up the date of tag {tag} of {repo}", repo_path(repo)
+        try:
+            path = f"{base}/git/ref/tags/{quote(tag, safe='')}"
+            found = (await self._connection.read(repo, path, Pointer, action)).object
+            tagged = None
+            if found.type == "tag":
+                path = f"{base}/git/tags/{quote(found.sha, safe='')}"
+                tagged = (await self._connection.read(repo, path, Pointer, action)).tagged
+            path = f"{base}/commits/{quote(f'tags/{tag}', safe='')}?per_page=1"
+            commit = await self._connection.read(repo, path, CommitDetails, action)
+        except GitHubNotFound:
+            return None
+        return max((date for date in (tagged, commit.date) if date), default=None)
+
     async def _tags_with_dates(self, repo: str, action: str) -> list[Tag]:
         repository_url = f"{self._connection.api_url}{repo_path(repo)}"
         owner, _, name = repo.partition("/")
@@ -165,12 +207,15 @@ class GitHubClient:
     async def _tags_of_everybody(self, repo: str, action: str) -> list[Tag]:
         await self.repository(repo)  # GitHub answers an unknown repository and one without tags alike in some versions
         entries: list[ListedTag] = []
+        names: set[str] = set()
         number, more = 1, True
         while more:
             path = f"{repo_path(repo)}/tags?per_page={PAGE}&page={number}"
             page, more = await self._connection.read_page(repo, path, TagList, action)
-            entries += page.root
-            number, more = number + 1, more or len(page.root) == PAGE
+            more = (more or len(page.root) == PAGE) and not page.repeats(names)
+            entries += [tag for tag in page.root if tag.name not in names]
+            names |= {tag.name for tag in page.root}
+            number += 1
         return listed(entries)
 
     async def repository(self, repo: str) -> RepositoryInfo:
@@ -196,7 +241,7 @@ class GitHubClient:
         path = f"{repo_path(repo)}/tarball/{quote(commit, safe='')}"
         response = await self._connection.stream(repo, path, action)
         try:
-            async with aclosing(_chunks(response, action)) as chunks:
+            async with aclosing(_chunks(response, action, self._idle_s)) as chunks:
                 yield chunks
         finally:
             await response.aclose()
@@ -228,11 +273,22 @@ class GitHubClient:
         return f"as GitHub App {account.slug}" if self._connection.is_app else f"as {account.login}"
 
 
-async def _chunks(response: httpx.Response, action: str) -> AsyncGenerator[bytes, None]:
-    """The body as it came over the wire: it is a file, whatever content encoding it is labelled with."""
+async def _chunks(response: httpx.Response, action: str, idle_s: float) -> AsyncGenerator[bytes, None]:
+    """The body as it came over the wire: it is a file, whatever content encoding it is labelled with.
+
+    Only waiting for GitHub counts as its slowness, not what the reader does with a chunk before it wants the next.
+    """
+    clock = asyncio.get_running_loop().time
+    waited, arrived, asked_at = 0.0, 0, clock()
     try:
         async for chunk in response.aiter_raw():
+            waited, arrived = waited + clock() - asked_at, arrived + len(chunk)
+            if waited > idle_s and arrived < LEAST_BYTES:
+                raise GitHubUnavailable(f"GitHub sent {arrived} bytes in {waited:.0f} s when asked to {action}")
+            if waited > idle_s:
+                waited, arrived = 0.0, 0
             yield chunk
+            asked_at = clock()
     except (httpx.HTTPError, httpx.StreamError) as error:
         raise explain(error, action) from None
 

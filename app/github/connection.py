@@ -28,6 +28,7 @@ from app.errors import (
 )
 from app.github.answers import GraphAnswer, Installation, understood
 from app.github.failures import KNOWN, RATE_LIMIT_PAUSE_S, explain, pause_s, says_rate_limit, seconds_of
+from app.github.rate import Rate, rate_of, sent_at
 from app.github.remembered import Answered, Remembered
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 CONNECT_S: Final = 10.0
 CALL_S: Final = 90.0
 LONGEST_MESSAGE: Final = 200
+FAR_TIME: Final = "9999999999"  # in 2286
 RATE_LIMITED: Final = {"RATE_LIMITED", "RATE_LIMIT"}
 REPO: Final = re.compile(r"(?!\.{1,2}/)[A-Za-z0-9_.-]+/(?!\.{1,2}$)[A-Za-z0-9_.-]+", re.ASCII)
 
@@ -55,8 +57,11 @@ class _Pool(httpx.AsyncBaseTransport):
         request.extensions.setdefault("timeout", self.timeout.as_dict())  # githubkit's own request for a token has none
         response = await self._client.send(request, stream=True, follow_redirects=False)
         if "retry-after" in response.headers:  # githubkit wants a whole number, and a date is as good
-            wait = seconds_of(response.headers["retry-after"])
+            wait = seconds_of(response.headers["retry-after"], sent_at(response.headers))
             response.headers["retry-after"] = str(round(max(RATE_LIMIT_PAUSE_S if wait is None else wait, 0)))
+        reset = response.headers.get("x-ratelimit-reset", "")
+        if len(reset) > len(FAR_TIME) and reset.isdigit():  # githubkit makes a date of it, and there is none so late
+            response.headers["x-ratelimit-reset"] = FAR_TIME
         return response
 
     async def aclose(self) -> None:
@@ -70,11 +75,13 @@ class Connection:
     """Sends requests as ourselves (``read_own``) or as whoever may see a repository (the others).
 
     ``action`` is what a request is for, as an infinitive ("read the tags of acme/shop"); it becomes part of sentences.
-    Every request raises ``GitHubUnavailable``, ``GitHubRateLimited``, ``GitHubNotFound`` or ``GitHubRefused``.
+    Every request raises ``GitHubUnavailable``, ``GitHubRateLimited``, ``GitHubNotFound`` or ``GitHubRefused``. ``rate``
+    is what the last REST answer said of our rate limit; None as long as none said anything.
     """
 
     def __init__(self, api_url: str, auth: str | AppAuthStrategy | None, idle_s: float) -> None:
         self.api_url = api_url
+        self.rate: Rate | None = None
         self._auth = auth
         self._graphql_url = f"{re.sub('/api/v3$', '/api', api_url)}/graphql"
         self._installations: dict[str, GitHub[Any]] = {}
@@ -155,6 +162,14 @@ class Connection:
         """
         return understood((await self._as_reader(repo, "POST", path, action, json=body)).content, model, action)
 
+    async def revalidate(self, repo: str, path: str, etag: str | None, action: str) -> httpx.Response:
+        """GET as whoever may see ``repo``; a 304 without a body when what is there still has that ETag."""
+        return await self._as_reader(repo, "GET", path, action, headers={"If-None-Match": etag} if etag else {})
+
+    async def post(self, repo: str, path: str, action: str) -> None:
+        """POST nothing as whoever may see ``repo``, where nothing is made that the answer would tell of."""
+        await self._as_reader(repo, "POST", path, action)
+
     async def stream(self, repo: str, path: str, action: str) -> httpx.Response:
         """GET as whoever may see ``repo``; the caller reads the body, and closes it."""
         headers = {"Accept-Encoding": "identity"}
@@ -207,7 +222,9 @@ class Connection:
     ) -> httpx.Response:
         try:
             async with asyncio.timeout(CALL_S):
-                return (await github.arequest(method, path, headers=headers, json=json, stream=stream)).raw_response
+                response = (await github.arequest(method, path, headers=headers, json=json, stream=stream)).raw_response
+                self.rate = rate_of(response.headers) or self.rate
+                return response
         except KNOWN as error:
             raise explain(error, action) from None
 

@@ -6,7 +6,6 @@ which keeps it out of tracebacks for the same reason.
 
 from __future__ import annotations
 
-import time
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Final
@@ -15,6 +14,7 @@ import httpx
 from githubkit.exception import GitHubException, RateLimitExceeded, RequestError, RequestFailed
 
 from app.errors import AppError, GitHubNotFound, GitHubRateLimited, GitHubRefused, GitHubUnavailable
+from app.github.rate import sent_at
 
 # "wait for at least one minute" is GitHub's advice when it names no time (docs: rate limits for the REST API).
 RATE_LIMIT_PAUSE_S: Final = 60.0
@@ -43,19 +43,20 @@ def explain(error: Exception, action: str) -> AppError:
 
 def pause_s(headers: httpx.Headers) -> float:
     """For how many seconds a rate limit lasts, by the headers it came with: from one second to an hour."""
-    wait = seconds_of(headers.get("retry-after", ""))
+    now = sent_at(headers)
+    wait = seconds_of(headers.get("retry-after", ""), now)
     if wait is None and headers.get("x-ratelimit-remaining") == "0":
-        reset = seconds_of(headers.get("x-ratelimit-reset", ""))
-        wait = None if reset is None else reset - time.time()
+        reset = seconds_of(headers.get("x-ratelimit-reset", ""), now)
+        wait = None if reset is None else reset - now
     return min(max(RATE_LIMIT_PAUSE_S if wait is None else wait, 1.0), LONGEST_PAUSE_S)
 
 
-def seconds_of(header: str) -> float | None:
+def seconds_of(header: str, now: float) -> float | None:
     """The seconds that a header such as Retry-After means, a number or a date (RFC 9110); None when it is neither."""
     if header.isascii() and header.isdigit():
         return float(header[:12])
     try:
-        return parsedate_to_datetime(header).timestamp() - time.time()
+        return parsedate_to_datetime(header).timestamp() - now
     except (ValueError, OverflowError):
         return None
 

@@ -6,16 +6,16 @@ GitHub Enterprise Server leaves out. Text that we keep must be text PostgreSQL c
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Annotated, Any, Final, NoReturn
+from typing import Annotated, Any, Final
 from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from app.errors import PayloadInvalid
+from app.github.slim import NotAnObject, strict_object
 
 TAGS: Final = "refs/tags/"
 BRANCHES: Final = "refs/heads/"
@@ -104,11 +104,18 @@ def parse_event(event: str, content_type: str, body: bytes) -> TagPush | NotATag
 
     Raises ``PayloadInvalid`` when the body is not what GitHub sends for that event.
     """
-    payload = _json_object(_json_text(content_type, body))
+    return event_of(event, _json_object(json_text(content_type, body)))
+
+
+def event_of(event: str, payload: dict[str, Any]) -> TagPush | NotATagPush:
+    """What a payload says; only its plain values and those of the objects in it make a difference.
+
+    Raises ``PayloadInvalid`` as ``parse_event`` does.
+    """
     if event != "push":
         return _ignore(event, payload)
     ref = payload.get("ref")
-    if not isinstance(ref, str) or not _is_ref(ref):
+    if not isinstance(ref, str) or not is_ref(ref):
         raise PayloadInvalid("the push payload names no usable ref")
     if not ref.startswith(TAGS):
         what = f"branch {ref.removeprefix(BRANCHES)}" if ref.startswith(BRANCHES) else ref
@@ -121,7 +128,7 @@ def payload_text(content_type: str, body: bytes) -> str:
 
     Raises ``PayloadInvalid`` when there is none.
     """
-    text = _json_text(content_type, body)
+    text = json_text(content_type, body)
     _json_object(text)
     return text
 
@@ -172,7 +179,7 @@ def _ignore(event: str, payload: dict[str, Any]) -> NotATagPush:
         reason = NOT_OURS.get(event, f"{event}: only pushes of tags start builds")
     else:
         reason = "an event without a known name: only pushes of tags start builds"
-    return NotATagPush(reason, _repo_of(payload), ref if isinstance(ref, str) and _is_ref(ref) else None)
+    return NotATagPush(reason, _repo_of(payload), ref if isinstance(ref, str) and is_ref(ref) else None)
 
 
 def _repo_of(payload: dict[str, Any]) -> str | None:
@@ -183,15 +190,16 @@ def _repo_of(payload: dict[str, Any]) -> str | None:
         return None
 
 
-def _is_ref(ref: str) -> bool:
+def is_ref(ref: str) -> bool:
+    """Whether a ref may be named so, and PostgreSQL can hold it."""
     try:
         return 0 < len(ref.encode()) <= LONGEST_REF and not CONTROL.search(ref)
     except UnicodeEncodeError:
         return False
 
 
-def _json_text(content_type: str, body: bytes) -> str:
-    """The JSON of a delivery: the body itself, or the form field ``payload`` of it."""
+def json_text(content_type: str, body: bytes) -> str:
+    """The JSON of a delivery: the body itself, or the form field ``payload`` of it. Raises ``PayloadInvalid``."""
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type not in {JSON_TYPE, FORM_TYPE}:
         raise PayloadInvalid(f"the content type is neither {JSON_TYPE} nor {FORM_TYPE}")
@@ -210,20 +218,11 @@ def _json_text(content_type: str, body: bytes) -> str:
 
 def _json_object(text: str) -> dict[str, Any]:
     try:
-        value = json.loads(text, object_pairs_hook=_distinct, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):  # a number of more than 4,300 digits is a ValueError too
-        raise PayloadInvalid("the body is not valid JSON") from None
-    if not isinstance(value, dict):
-        raise PayloadInvalid("the JSON of the body is not an object")
-    return value
+        return strict_object(text)
+    except ValueError as error:  # a number of more than 4,300 digits is one too
+        raise json_refusal(is_json=isinstance(error, NotAnObject)) from None
 
 
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise ValueError("an object names a member twice")
-    return members
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
+def json_refusal(*, is_json: bool) -> PayloadInvalid:
+    """What is said of a body that is JSON but not an object, and of one that is not even JSON."""
+    return PayloadInvalid("the JSON of the body is not an object" if is_json else "the body is not valid JSON")

@@ -26,16 +26,39 @@ def sign(secret: str, body: bytes) -> str:
 def verify_signature(secrets: Sequence[str], body: bytes, header: str | None) -> int:
     """Return the index of the secret that signed ``body``; ``header`` is the value of ``X-Hub-Signature-256``.
 
-    Every secret is tried, in constant time over bytes, so that neither time nor answer tells which one is right.
     Raises ``BadSignature`` for a header that is missing or malformed, and when no secret fits.
     """
-    given = given_digest(header)
-    fits = [hmac.compare_digest(_digest(secret, body), given) for secret in secrets]
-    if not any(fits):
-        raise BadSignature(
-            "the signature does not fit the body; the webhook's secret on GitHub must be our GITHUB_WEBHOOK_SECRET"
-        )
-    return fits.index(True)
+    check = SignatureCheck(secrets, header)
+    check.update(body)
+    return check.verify()
+
+
+class SignatureCheck:
+    """The check of one body that arrives in parts. Making it raises ``BadSignature`` for a header that is missing or
+    malformed.
+    """
+
+    def __init__(self, secrets: Sequence[str], header: str | None) -> None:
+        self._given = given_digest(header)
+        self._computed = [hmac.new(_key(secret), digestmod="sha256") for secret in secrets]
+
+    def update(self, part: bytes) -> None:
+        """Take in the next part of the body."""
+        for computed in self._computed:
+            computed.update(part)
+
+    def verify(self) -> int:
+        """The index of the secret that signed what was taken in.
+
+        Every secret is tried, in constant time over bytes, so that neither time nor answer tells which one is right.
+        Raises ``BadSignature`` when no secret fits.
+        """
+        fits = [hmac.compare_digest(computed.digest(), self._given) for computed in self._computed]
+        if not any(fits):
+            raise BadSignature(
+                "the signature does not fit the body; the webhook's secret on GitHub must be our GITHUB_WEBHOOK_SECRET"
+            )
+        return fits.index(True)
 
 
 def given_digest(header: str | None) -> bytes:
@@ -51,5 +74,8 @@ def given_digest(header: str | None) -> bytes:
 
 
 def _digest(secret: str, body: bytes) -> bytes:
-    key = secret.encode("utf-8", "surrogateescape")  # as os.environ decoded it
-    return hmac.digest(key, body, "sha256")
+    return hmac.digest(_key(secret), body, "sha256")
+
+
+def _key(secret: str) -> bytes:
+    return secret.encode("utf-8", "surrogateescape")  # as os.environ decoded it

@@ -12,10 +12,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
-from pydantic import AliasPath, BaseModel, ConfigDict, Field, RootModel
+from pydantic import AliasPath, AwareDatetime, BaseModel, ConfigDict, Field, RootModel
+
+from app.github.payload import Sha
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable
 
 PAGE: Final = 100
 TAGS_QUERY: Final = """
@@ -23,7 +25,7 @@ query($owner: String!, $name: String!, $after: String) {
   repository(owner: $owner, name: $name) {
     refs(refPrefix: "refs/tags/", first: 100, after: $after, orderBy: {field: TAG_COMMIT_DATE, direction: DESC}) {
       pageInfo { hasNextPage endCursor }
-      nodes { name target { __typename oid ...C ... on Tag { target { __typename oid ...C } } } }
+      nodes { name target { __typename oid ...C ... on Tag { tagger { date } target { __typename oid ...C } } } }
     }
   }
 }
@@ -44,9 +46,17 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class Tag:
+    """``tagged_at`` is what an annotated tag says of itself; no other has a date of its own."""
+
     name: str
     commit: Commit
     tarball_url: str
+    tagged_at: datetime | None = None
+
+    @property
+    def not_older_than(self) -> datetime | None:
+        """The tag came into being at this time or later, as far as dates can be trusted; None: nothing is known."""
+        return max((date for date in (self.tagged_at, self.commit.date) if date), default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +79,10 @@ class _Author(_Lenient):
 class _Target(_Lenient):
     kind: str = Field(alias="__typename")
     oid: str
-    committed: datetime | None = Field(default=None, alias="committedDate")
+    committed: AwareDatetime | None = Field(default=None, alias="committedDate")
     message: str | None = None
     author: _Author | None = None
+    tagged: AwareDatetime | None = Field(default=None, validation_alias=AliasPath("tagger", "date"))
     target: _Target | None = None
 
 
@@ -96,7 +107,7 @@ class TagPage(_Lenient):
             elif found.kind == "Commit":
                 author = found.author or _Author()
                 commit = Commit(found.oid, found.committed, author.login or author.name, found.message)
-                yield Tag(node.name, commit, tarball_url(repository_url, node.name))
+                yield Tag(node.name, commit, tarball_url(repository_url, node.name), node.target.tagged)
 
 
 def tarball_url(repository_url: str, tag: str) -> str:
@@ -109,7 +120,7 @@ def newest_first(tags: Iterable[Tag]) -> list[Tag]:
 
 
 class _ListedCommit(_Lenient):
-    sha: str
+    sha: Sha
 
 
 class ListedTag(_Lenient):
@@ -122,6 +133,10 @@ class ListedTag(_Lenient):
 
 class TagList(RootModel[list[ListedTag]]):
     """One page of REST's list of tags. It may be shorter than asked for and not be the last one."""
+
+    def repeats(self, before: Container[str]) -> bool:
+        """Whether it has nothing but tags of pages before it: a server that does so never comes to an end."""
+        return bool(self.root) and all(tag.name in before for tag in self.root)
 
 
 def listed(entries: Iterable[ListedTag]) -> list[Tag]:

@@ -34,7 +34,9 @@ def open_url(vault: Vault, channel_id: int, sealed: str) -> SecretStr:
 
 
 async def ensure_settings_channel(conn: Connection) -> None:
-    """Make sure of the channel of SLACK_WEBHOOK_URL; one that a person switched off stays off."""
+    """Make sure of the channel of SLACK_WEBHOOK_URL; one that a person switched off stays off, one that switched itself
+    off gets another chance.
+    """
     await conn.execute(SQL.ensure_settings_channel, SETTINGS_CHANNEL, ChannelKind.SLACK)
 
 
@@ -68,6 +70,20 @@ async def update(conn: Connection, channel: Channel) -> Channel:
     )
     assert row is not None
     return _channel(row)
+
+
+async def switch_off(conn: Connection, channel_id: int, url_sealed: str | None, reason: str) -> str | None:
+    """Send nothing more to an address that is gone, until a person switches the channel on; its name.
+
+    None when the channel has another address by now, or is off.
+    """
+    name: str | None = await conn.fetchval(SQL.switch_channel_off, channel_id, url_sealed, reason)
+    return name
+
+
+async def pause(conn: Connection, channel_id: int, seconds: float) -> None:
+    """Leave a receiver alone for so long, as it asked."""
+    await conn.execute(SQL.pause_channel, channel_id, seconds)
 
 
 async def delete(conn: Connection, channel_id: int) -> bool:

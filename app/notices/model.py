@@ -38,7 +38,7 @@ class NoticeState(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Channel:
     """Where notices go. ``url_sealed`` is None for the channel whose address is in the settings; ``events`` is None for
-    every event there is.
+    every event there is, ``disabled_reason`` for a channel that is on or was switched off by a person.
     """
 
     id: ChannelId
@@ -49,6 +49,7 @@ class Channel:
     events: tuple[NoticeEvent, ...] | None
     created_at: datetime
     updated_at: datetime
+    disabled_reason: str | None
 
     @property
     def from_settings(self) -> bool:

@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final, Generic
 
 import structlog
 
 from app.errors import AppError, LeaseLost
 from app.queue.lease import Beat, JobT, Stage
+from app.queue.stored import until_stored
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Coroutine
@@ -26,7 +28,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 POLL_S: Final = 2.0
+REST_S: Final = 0.05
 BEAT_S: Final = 1.0
+TURN_S: Final = 1.0
 SETTLE_S: Final = 3.0
 STOP_S: Final = 6.0
 HANDBACK_S: Final = 2.0
@@ -69,10 +73,22 @@ class Loop(Generic[JobT]):
         while not self._stopping.is_set():
             self._wake.clear()
             self._beat_at_once()
-            await self.turn()
+            await self._turn_unless_stuck()
+            with suppress(TimeoutError):  # a burst of wake-ups is one: each turn asks the database several things
+                await asyncio.wait_for(self._stopping.wait(), REST_S)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), self._poll_s)
         await self.settled()
+
+    async def _turn_unless_stuck(self) -> None:
+        """One turn; a database that does not answer does not keep the process from stopping."""
+        turning = asyncio.create_task(self.turn())
+        stopping = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait({turning, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        await asyncio.wait({turning}, timeout=TURN_S)
+        turning.cancel()
+        await asyncio.wait({turning})
 
     def _beat_at_once(self) -> None:
         """Let every running job renew its lease now: whoever woke us may have asked for its end."""
@@ -133,9 +149,19 @@ class Loop(Generic[JobT]):
                 task.cancel()
 
     async def _perform(self, job: JobT, settling: asyncio.Event) -> None:
-        settle = await self.stage.run(job)
-        settling.set()
-        await settle()
+        """Run and settle; what a job raised is settled as well, as soon as the database takes it."""
+        try:
+            settle = await self.stage.run(job)
+            settling.set()
+            await settle()
+        except LeaseLost:
+            raise
+        except Exception as error:
+            if _is_cut():  # whatever it raises now, it was made to end
+                raise
+            settling.set()
+            _say_crashed(error)
+            await until_stored(partial(self.stage.crash, job, error))
 
     async def _end_early(self, runner: asyncio.Task[None], settling: asyncio.Event) -> bool:
         """Make a running job end; whether it was settled all the same."""
@@ -153,29 +179,27 @@ class Loop(Generic[JobT]):
 
     async def _ending(self, job: JobT, runner: asyncio.Task[None], beat: Beat | None, *, cut: bool) -> None:
         """Bring the row into the state that fits how its job ended; ``cut``: it was made to end."""
-        error = _error_of(runner, cut=cut)
+        error = _error_of(runner)
         if beat is Beat.LOST or isinstance(error, LeaseLost):
             log.warning("lease_lost")
         elif cut:
             if error is not None:
                 log.warning("job_stopped_badly", exc_info=error)
             await self._conclude(self.stage.cancel(job) if beat is Beat.CANCEL else self.stage.hand_back(job))
+        elif runner.cancelled():
+            itself = RuntimeError("the job cancelled itself")
+            _say_crashed(itself)
+            await self._conclude(self.stage.crash(job, itself))
         elif error is not None:
-            if isinstance(error, AppError) and error.retryable:
-                log.warning("job_interrupted", reason=str(error))
-            else:
-                log.error("job_crashed", exc_info=error)
-            await self._conclude(self.stage.crash(job, error))
+            _say_unsettled(error)
 
     async def _conclude(self, ending: Awaitable[None]) -> None:
         """Perform an ending; one that fails is logged, and the row's lease runs out."""
         try:
             async with asyncio.timeout(HANDBACK_S):
                 await ending
-        except (AppError, TimeoutError) as failure:
-            log.warning("settling_failed", reason=str(failure) or "the database did not answer in time")
-        except Exception:
-            log.exception("settling_crashed")
+        except Exception as failure:  # noqa: BLE001 - it is logged, and the lease is what settles the row
+            _say_unsettled(failure)
 
     async def _beat(self, job: JobT) -> Beat:
         """Renew the lease every ``beat_s`` and at every wake-up until that is not possible any more; say why."""
@@ -200,11 +224,27 @@ class Loop(Generic[JobT]):
             held_until = asked_at + job.lease.seconds
 
 
-def _error_of(runner: asyncio.Task[None], *, cut: bool) -> Exception | None:
-    """What a job raised. One that cancelled itself, which nobody asked for, is one that crashed."""
-    if not runner.done():
+def _is_cut() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _error_of(runner: asyncio.Task[None]) -> Exception | None:
+    if not runner.done() or runner.cancelled():
         return None
-    if runner.cancelled():
-        return None if cut else RuntimeError("the job cancelled itself")
     error = runner.exception()
     return error if error is None or isinstance(error, Exception) else RuntimeError(repr(error))
+
+
+def _say_crashed(error: Exception) -> None:
+    if isinstance(error, AppError) and error.retryable:
+        log.warning("job_interrupted", reason=str(error))
+    else:
+        log.error("job_crashed", exc_info=error)
+
+
+def _say_unsettled(failure: Exception) -> None:
+    if isinstance(failure, AppError | TimeoutError):
+        log.warning("settling_failed", reason=str(failure) or "the database did not answer in time")
+    else:
+        log.error("settling_crashed", exc_info=failure)

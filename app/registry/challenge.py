@@ -9,7 +9,7 @@ from typing import Final
 
 LONGEST_REASON: Final = 200
 SCHEME: Final = re.compile(r"\s*(Basic|Bearer)\b", re.IGNORECASE)
-PARAMETER: Final = re.compile(r'([A-Za-z_]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s",]+))')
+PARAMETER: Final = re.compile(r'(?<![A-Za-z_])([A-Za-z_]{1,40})\s{0,9}=\s{0,9}(?:"((?:[^"\\]|\\.)*)"|([^\s",]+))')
 LINK: Final = re.compile(r'<([^<>]{1,2000})>\s*;\s*rel="?next"?', re.IGNORECASE)
 CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 

@@ -25,6 +25,11 @@ class MovedTagPolicy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Repository:
+    """A registration. ``watched_since`` is from when on tags count that its first look at GitHub finds, which may still
+    be to come; ``backfill``: every matching tag without an image is owed a build. ``last_looked_at`` and ``look_error``
+    are about the GitHub repository: when its tags were listed last, and why that does not work now.
+    """
+
     id: RepositoryId
     repo: str
     image_name: str
@@ -36,6 +41,11 @@ class Repository:
     on_moved_tag: MovedTagPolicy
     created_at: datetime
     updated_at: datetime
+    watched_since: datetime
+    first_look_at: datetime | None = None
+    backfill: bool = False
+    last_looked_at: datetime | None = None
+    look_error: str | None = None
 
     def takes(self, tag: str) -> bool:
         """Whether this registration builds that tag; ``*`` in the pattern also matches ``/``."""

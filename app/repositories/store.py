@@ -1,10 +1,11 @@
-"""The repositories table."""
+"""The repositories table, and what others tell the looks at them: that one is wanted, and which tags are known."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
 from app.postgres.queries import load_queries
+from app.queue.wake import wake
 from app.repositories.model import MovedTagPolicy, Repository, RepositoryId
 
 if TYPE_CHECKING:
@@ -15,11 +16,23 @@ if TYPE_CHECKING:
 
 SQL: Final = load_queries("repositories")
 
+LOOKS: Final = "looks"
+"""The topic that wakes whoever looks at repositories."""
+
 
 async def insert(
-    conn: Connection, *, repo: str, image_name: str, tag_pattern: str, recipe: Recipe, on_moved_tag: MovedTagPolicy
+    conn: Connection,
+    *,
+    repo: str,
+    image_name: str,
+    tag_pattern: str,
+    recipe: Recipe,
+    on_moved_tag: MovedTagPolicy,
+    backfill: bool = False,
 ) -> Repository | None:
-    """Register a repository; None when another registration already makes an image of that name."""
+    """Register a repository and ask for its first look; None when another registration already makes an image of that
+    name. With ``backfill`` that look builds every matching tag.
+    """
     row = await conn.fetchrow(
         SQL.insert_repository,
         repo,
@@ -30,8 +43,12 @@ async def insert(
         recipe.target,
         dict(recipe.build_args),
         on_moved_tag,
+        backfill,
     )
-    return _repository(row) if row else None
+    if row is None:
+        return None
+    await ask_look(conn, repo)
+    return _repository(row)
 
 
 async def hold_registration(conn: Connection, image_name: str) -> Repository | None:
@@ -69,6 +86,7 @@ async def update(
     tag_pattern: str,
     recipe: Recipe,
     on_moved_tag: MovedTagPolicy,
+    backfill: bool,
 ) -> Repository:
     """Change a locked registration. Raises asyncpg's ``UniqueViolationError`` when the image name is taken."""
     row = await conn.fetchrow(
@@ -81,6 +99,7 @@ async def update(
         recipe.target,
         dict(recipe.build_args),
         on_moved_tag,
+        backfill,
     )
     assert row is not None
     return _repository(row)
@@ -89,7 +108,21 @@ async def update(
 async def delete(conn: Connection, repository_id: int) -> Repository | None:
     """Forget a registration; None when there is none. Builds and images that came of it stay."""
     row = await conn.fetchrow(SQL.delete_repository, repository_id)
-    return _repository(row) if row else None
+    if row is None:
+        return None
+    await conn.execute(SQL.forget_look, row["repo"])
+    return _repository(row)
+
+
+async def ask_look(conn: Connection, repo: str) -> None:
+    """Let the tags of a repository be listed soon, whatever is known of them."""
+    await conn.execute(SQL.ask_look, repo)
+    await wake(conn, LOOKS)
+
+
+async def note_seen(conn: Connection, repo: str, tag: str, commit: str | None) -> None:
+    """From now on no look takes this tag at this commit for a new one. It holds the tag until the transaction ends."""
+    await conn.execute(SQL.note_seen_tag, repo, tag, commit)
 
 
 def _repository(row: asyncpg.Record) -> Repository:

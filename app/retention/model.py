@@ -24,10 +24,11 @@ if TYPE_CHECKING:
 
 
 class Chore(StrEnum):
-    """What is done from time to time: finish removals that were begun, and decide on new ones."""
+    """What is done from time to time: finish removals that were begun, decide on new ones, remove what a crash left."""
 
     PURGE = "purge"
     RETENTION = "retention"
+    ORPHANS = "orphans"
 
 
 @dataclass(frozen=True, slots=True)

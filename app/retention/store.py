@@ -9,9 +9,11 @@ from app.builds import store as builds
 from app.postgres.queries import load_queries
 from app.queue.lease import Beat, Lease
 from app.retention.model import BuiltImage, Chore, Use, Why
+from app.retention.orphans import KnownBuild, Records
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+    from datetime import datetime
     from uuid import UUID
 
     from app.builds.model import Image
@@ -40,6 +42,12 @@ class Busy:
 async def built_images(conn: Connection, image_id: int | None = None) -> list[BuiltImage]:
     """Everything that builds made and that was not removed, oldest build first; of one image, or of all."""
     return [BuiltImage(**row) for row in await conn.fetch(SQL.built_images, image_id)]
+
+
+async def time(conn: Connection) -> datetime:
+    """The database's time, by which the age of what was built is judged."""
+    now: datetime = await conn.fetchval(SQL.time)
+    return now
 
 
 async def uses(conn: Connection, keep: int) -> list[Use]:
@@ -109,6 +117,41 @@ async def delete_purged(conn: Connection, image_id: int) -> bool:
 async def images_to_delete(conn: Connection) -> list[int]:
     """Images of which only the row is left."""
     return [row["id"] for row in await conn.fetch(SQL.images_to_delete)]
+
+
+async def installation(conn: Connection) -> str:
+    """What our images and services on an engine are labelled with."""
+    return str(await conn.fetchval(SQL.installation))
+
+
+async def records(
+    conn: Connection, builds: Collection[int], products: Collection[str], *, default_image: str
+) -> Records:
+    """What is known of these builds and of the products with these slugs."""
+    known = {
+        row["id"]: KnownBuild(row["over"], row["succeeded"], frozenset(row["made"]), row["at_work"])
+        for row in await conn.fetch(SQL.builds_known, list(builds))
+    }
+    work = await conn.fetchrow(SQL.builds_at_work)
+    assert work is not None
+    return Records(
+        builds=known,
+        last_build_id=work["last_build_id"],
+        claimed_since=work["claimed_since"],
+        gone=await products_gone(conn, products),
+        default_image=default_image,
+    )
+
+
+async def products_gone(conn: Connection, slugs: Collection[str]) -> frozenset[str]:
+    """Those of these slugs whose product somebody asked to delete, and that no product has now."""
+    asked = {row["slug"] for row in await conn.fetch(SQL.products_asked_to_go, list(slugs))}
+    return frozenset(asked - {row["slug"] for row in await conn.fetch(SQL.products_that_exist, list(slugs))})
+
+
+async def due_at_start(conn: Connection, chore: Chore) -> None:
+    """Let a chore be due now, unless it is already."""
+    await conn.execute(SQL.chore_at_start, chore)
 
 
 async def claim(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -23,6 +23,7 @@ from app.postgres.pool import transaction
 from app.retention import store
 from app.retention.model import OnEngine, Plan, Policy, is_made_by, plan
 from app.retention.purge import Purger
+from app.retention.sweep import Sweeper
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from app.postgres.pool import Pool
     from app.registry.client import RegistryClient
     from app.retention.model import BuiltImage
+    from app.retention.orphans import Orphans
     from app.retention.purge import Left
     from app.settings import Settings
 
@@ -94,8 +96,9 @@ class Upkeep:
         async with transaction(self._pool) as conn:
             built = await store.built_images(conn)
             uses = await store.uses(conn, self._policy.keep)
+            now = await store.time(conn)
         here = await self.on_engine(built)
-        return await asyncio.to_thread(plan, built, uses, here, self._policy, datetime.now(UTC))
+        return await asyncio.to_thread(plan, built, uses, here, self._policy, now)
 
     async def carry_out(self, decided: Plan) -> Outcome:
         """Remove what was decided, as far as nothing came to need it, and shrink the build cache; what was done.
@@ -119,6 +122,10 @@ class Upkeep:
     async def finish(self, image_id: int | None = None) -> list[Left]:
         """Finish removals that were begun, of one image or of all; what has to stay for now."""
         return await Purger(self._pool, self._engine, self._registry).finish(image_id)
+
+    async def sweep(self) -> Orphans:
+        """Remove what a crash left on the engine; what went. Raises ``EngineUnavailable``."""
+        return await Sweeper(self._pool, self._engine, self._policy.default_image).sweep()
 
     async def on_engine(self, built: Sequence[BuiltImage]) -> dict[int, OnEngine]:
         """Those of these that the engine has, by build id, with who uses them."""

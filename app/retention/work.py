@@ -25,6 +25,7 @@ log = structlog.get_logger(__name__)
 LEASE_S: Final = 60.0
 PURGE_EVERY_S: Final = 60.0
 STUCK_WAIT_S: Final = 600.0
+ORPHANS_EVERY_S: Final = 3600.0
 FAILED_WAIT_S: Final = 60.0
 HOUR_S: Final = 3600.0
 
@@ -46,10 +47,17 @@ class ChoreStage:
     def __init__(self, pool: Pool, upkeep: Upkeep, *, worker: str, interval_h: float) -> None:
         self._pool, self._upkeep, self._worker = pool, upkeep, worker
         self._interval_s = interval_h * HOUR_S
-        self._chores = [Chore.PURGE] + ([Chore.RETENTION] if interval_h else [])
+        self._chores = [Chore.PURGE, Chore.ORPHANS] + ([Chore.RETENTION] if interval_h else [])
+        self._begun = False
 
     async def recover(self) -> None:
-        """Nothing to do: a chore whose worker was lost is claimed again."""
+        """At first: what the process before may have left is looked for at once. A chore whose worker was lost needs
+        nothing, it is claimed again.
+        """
+        if not self._begun:
+            async with transaction(self._pool) as conn:
+                await store.due_at_start(conn, Chore.ORPHANS)
+            self._begun = True
 
     async def claim(self) -> ClaimedChore | None:
         async with transaction(self._pool) as conn:
@@ -81,6 +89,9 @@ class ChoreStage:
                 outcome = await self._upkeep.carry_out(await self._upkeep.decide())
                 log.info("retention_done", removed=len(outcome.plan.removed), kept=len(outcome.plan.kept))
                 return self._interval_s * random.uniform(0.9, 1.1)  # noqa: S311
+            case Chore.ORPHANS:
+                await self._upkeep.sweep()
+                return ORPHANS_EVERY_S * random.uniform(0.9, 1.1)  # noqa: S311
 
     async def hand_back(self, job: ClaimedChore) -> None:
         async with transaction(self._pool) as conn:

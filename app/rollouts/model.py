@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NewType
 from app.engine.shape import (
     LABEL_BUILD,
     LABEL_DELIVERY,
+    LABEL_INSTALLATION,
     LABEL_PRODUCT,
     LABEL_ROLLOUT,
     Healthcheck,
@@ -107,6 +108,7 @@ class Rollout:
     started_at: datetime | None
     finished_at: datetime | None
     exposed_port: int | None = None
+    installation: str = ""
 
     @property
     def wanted(self) -> int:
@@ -145,7 +147,11 @@ def rollback_target(past: Iterable[PastDeploy], wanted: str) -> RolloutId | None
 
 def service_target(rollout: Rollout, env: Mapping[str, str], *, container_port: int, monitor_s: float) -> ServiceTarget:
     """The Swarm service that a rollout wants."""
-    labels = {LABEL_PRODUCT: rollout.slug, LABEL_ROLLOUT: str(rollout.id)}
+    labels = {
+        LABEL_PRODUCT: rollout.slug,
+        LABEL_ROLLOUT: str(rollout.id),
+        LABEL_INSTALLATION: rollout.installation,  # on the service only: in a task it would restart it
+    }
     provenance = {LABEL_PRODUCT: rollout.slug}
     if rollout.build_id is not None:
         provenance[LABEL_BUILD] = str(rollout.build_id)

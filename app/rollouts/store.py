@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from app.engine.shape import PublishMode
 from app.postgres.queries import load_queries
 from app.queue.lease import Beat, Lease
-from app.queue.wake import wake
+from app.queue.wake import wake, wake_all
 from app.rollouts.frozen import healthcheck_from
 from app.rollouts.model import PastDeploy, Rollout, RolloutId, RolloutKind, RolloutReason, RolloutState, Steady
 
@@ -48,8 +48,7 @@ async def enqueue(
     if not product_ids:
         return []
     ids = list(product_ids)
-    for row in await conn.fetch(SQL.supersede_rollouts, ids):
-        await wake(conn, state_topic(row["id"]))
+    await wake_all(conn, [state_topic(row["id"]) for row in await conn.fetch(SQL.supersede_rollouts, ids)])
     rows = await conn.fetch(SQL.enqueue_rollouts, ids, kind, reason, unpinned_image)
     status = "deleting" if kind is RolloutKind.REMOVE else "deploying"
     await conn.execute(SQL.products_deploying, ids, kind is RolloutKind.DEPLOY, status)

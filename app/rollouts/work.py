@@ -135,12 +135,16 @@ class RolloutStage:
             gives_up = rollout.kind is not RolloutKind.REMOVE
             if gives_up and now >= rollout.deadline_at and rollout.error is None:
                 await store.record_failure(conn, job.lease, sentence, [])
-            if gives_up and now >= rollout.deadline_at + RESTORE and rollout.error is not None:
-                await self._settle_failed(conn, job.lease, rollout, kept=False)
-                return
-            await store.record_progress(conn, job.lease, sentence, None)
-            await store.delay(conn, job.lease, AGAIN_S)
-        log.warning("rollout_delayed", reason=sentence)
+            ends = gives_up and now >= rollout.deadline_at + RESTORE and rollout.error is not None
+            if ends:
+                await self._settle_failed(conn, job.lease, rollout, RolloutState.FAILED)
+            else:
+                await store.record_progress(conn, job.lease, sentence, None)
+                await store.delay(conn, job.lease, AGAIN_S)
+        if ends:
+            log.warning("rollout_failed", product=rollout.slug, state="failed", reason=rollout.error)
+        else:
+            log.warning("rollout_delayed", reason=sentence)
 
     # ------------------------------------------------------------------ forward
 
@@ -182,11 +186,12 @@ class RolloutStage:
         if service is not None or rollout.kind is RolloutKind.DEPLOY:
             target = await self._target(rollout)
             service_id = await swarm.apply(target)
+            log.info("service_applied", product=rollout.slug, service_id=service_id)
             found_port = target.container_port if rollout.container_port is None else None
         async with transaction(self._pool) as conn:
             if not await store.mark_converging(conn, job.lease, service_id, found_port):
                 raise swarm.lost()
-        log.info("service_applied", product=rollout.slug, service_id=service_id)
+        log.info("rollout_converging", product=rollout.slug)
 
     async def _give_port_up(self, rollout: Rollout, swarm: Lookout) -> None:
         """Leave a stopped product's port to others, as soon as its product asks for another one."""
@@ -262,16 +267,16 @@ class RolloutStage:
         async with transaction(self._pool) as conn:
             rollout = await store.read(conn, job.rollout.id)
             assert rollout is not None
-            await self._settle_failed(conn, job.lease, rollout, kept=kept)
+            state = RolloutState.ROLLED_BACK if kept else RolloutState.FAILED
+            await self._settle_failed(conn, job.lease, rollout, state)
+        log.warning("rollout_failed", product=rollout.slug, state=str(state), reason=rollout.error)
 
-    async def _settle_failed(self, conn: Connection, lease: Lease, rollout: Rollout, *, kept: bool) -> None:
+    async def _settle_failed(self, conn: Connection, lease: Lease, rollout: Rollout, state: RolloutState) -> None:
         """Say that it failed, and whether what ran before runs."""
-        state = RolloutState.ROLLED_BACK if kept else RolloutState.FAILED
-        status = "running" if kept else "failed"
+        status = "running" if state is RolloutState.ROLLED_BACK else "failed"
         if not await store.settle(conn, lease, state, status=status, live=rollout.live_rollout_id):
             raise lease.lost()
         await notices.enqueue(conn, NoticeEvent.ROLLOUT_FAILED, rollout.id, facts_of(replace(rollout, state=state)))
-        log.warning("rollout_failed", product=rollout.slug, state=str(state), reason=rollout.error)
 
     async def _restore(self, job: ClaimedRollout, swarm: Lookout) -> bool:
         """Make the service what it was; whether all its replicas run and stay up.
@@ -287,8 +292,10 @@ class RolloutStage:
                 nothing = replace(await self._target(job.rollout), replicas=0, published=False)
                 await swarm.apply(nothing, replaces=job.rollout.id)
             return False
-        if service is None or service.labels.get(LABEL_ROLLOUT) != str(good.id):
+        by_swarm = service is not None and service.labels.get(LABEL_ROLLOUT) == str(good.id)
+        if not by_swarm:
             await swarm.apply(await self._target(good), replaces=job.rollout.id)
+        log.info("service_put_back", product=good.slug, image=good.image, by_swarm=by_swarm)
         before = replace(good, tasks_before=tuple(task.id for task in service.tasks) if service else ())
         expected = Expected.of(before, monitor=self._monitor, deadline=await swarm.now() + RESTORE)
         broken = await swarm.watch(

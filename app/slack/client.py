@@ -1,7 +1,7 @@
 """One POST to a Slack-compatible webhook, and what its answer means. Retrying is the notice queue's business.
 
-The URL is the whole credential: it never appears in an error, a log line or a ``repr``, and is blackened in an answer
-that repeats it.
+The URL is the whole credential: it never appears in an error, a log line or a ``repr``. Of an answer only its status
+and a word such as ``ok`` are kept: a channel must not be a way to read what an internal service says.
 """
 
 from __future__ import annotations
@@ -11,65 +11,91 @@ import json
 import logging
 import math
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
 
 import httpx
 
 from app.errors import NoticeNotSent
-from app.log import redact
+from app.slack.guard import AddressRefused, Guard, GuardedTransport
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
 TIMEOUT_S: Final = 10.0
+LOOK_UP_S: Final = 3.0
 MOST_READ: Final = 500
-SHORTEST_PATH: Final = 12  # a shorter one is no secret, and a word such as /hook would blacken what it should not
 LONGEST_PAUSE_S: Final = 3600.0
 DEFAULT_PAUSE_S: Final = 30.0
 # Slack answers with a word such as no_service; anything else may be a page of a proxy and is not repeated.
-ERROR_WORD: Final = re.compile(r"[a-z_]{1,60}", re.ASCII)
+WORD: Final = re.compile(r"[a-z_]{1,40}", re.ASCII)
 PASSING: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the receiver said: ``body`` is the beginning of its text, at most 500 characters and free of NUL."""
+    """What the receiver said: ``word`` is its answer when that is one word such as ``ok``, else empty."""
 
     status: int
-    body: str
+    word: str
 
 
 class SlackClient:
-    """A sender to any number of webhook URLs; safe to share between tasks. ``close`` ends it."""
+    """A sender to any number of webhook URLs; safe to share between tasks. ``close`` ends it.
 
-    def __init__(self, *, timeout_s: float = TIMEOUT_S) -> None:
+    Where an address may lead is for ``guard`` to say, except for the one that the operator has put into the settings.
+    """
+
+    def __init__(self, guard: Guard | None = None, *, timeout_s: float = TIMEOUT_S) -> None:
         logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs the URL of every request at INFO
         logging.getLogger("httpcore").setLevel(logging.WARNING)
-        self._timeout_s = timeout_s
-        self._http = httpx.AsyncClient(timeout=timeout_s, follow_redirects=False, headers={"User-Agent": "tagship"})
+        self._guard, self._timeout_s = guard or Guard(), timeout_s
+        # What the receiver packs it would be ours to unpack, however large it becomes.
+        headers = {"User-Agent": "tagship", "Accept-Encoding": "identity"}
+        trust = httpx.create_ssl_context()
+        self._trusting = httpx.AsyncClient(timeout=timeout_s, follow_redirects=False, headers=headers, verify=trust)
+        self._guarded = httpx.AsyncClient(
+            timeout=timeout_s,
+            follow_redirects=False,
+            headers=headers,
+            trust_env=False,  # a proxy would look up the name anew
+            transport=GuardedTransport(self._guard, trust),
+        )
 
     async def close(self) -> None:
-        await self._http.aclose()
+        await self._trusting.aclose()
+        await self._guarded.aclose()
 
-    async def post(self, url: SecretStr, payload: dict[str, Any]) -> Answer:
-        """Send one message; returns when the receiver has taken it.
-
-        Raises ``NoticeNotSent``: permanent for a refusal that will not change (400, 403, 404, 410, a redirect), passing
-        for 429 (``retry_after_s`` is the receiver's wish), 5xx, silence and a broken connection. A passing failure may
-        have been delivered all the same.
+    async def check(self, url: str) -> None:
+        """Raise ``AddressRefused`` when the address leads now to where nothing is sent; a host that cannot be looked
+        up, or not soon, may be one that does not exist yet.
         """
+        with suppress(OSError, TimeoutError, httpx.InvalidURL, UnicodeError):
+            async with asyncio.timeout(LOOK_UP_S):
+                await self._guard.judged(httpx.URL(url).raw_host.decode("ascii"))
+
+    async def post(self, url: SecretStr, payload: dict[str, Any], *, trusted: bool = False) -> Answer:
+        """Send one message; returns when the receiver has taken it. ``trusted`` is an address of the settings, which
+        may lead anywhere.
+
+        Raises ``NoticeNotSent``: permanent for a refusal that will not change (400, 403, 404, 410, a redirect, an
+        address that leads where nothing is sent), passing for 429 (``retry_after_s`` is the receiver's wish), 5xx,
+        silence and a broken connection. A passing failure may have been delivered all the same.
+        """
+        http = self._trusting if trusted else self._guarded
         body = json.dumps(payload).encode()  # ASCII, so that even a lone surrogate can be sent
         try:
             async with asyncio.timeout(self._timeout_s):
-                answer, pause_s = await self._exchange(url.get_secret_value(), body)
+                answer, pause_s = await _exchange(http, url.get_secret_value(), body)
         except (TimeoutError, httpx.TimeoutException):
             raise _not_sent("the receiver of notices did not answer in time") from None
-        except (httpx.InvalidURL, httpx.UnsupportedProtocol):
+        except AddressRefused as error:
+            raise _not_sent(str(error), permanent=True) from None
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError):  # the last for a name that IDNA has not
             raise _not_sent(
                 "the webhook address for notices is not a usable URL; set it anew", permanent=True
             ) from None
@@ -79,29 +105,25 @@ class SlackClient:
             raise _refusal(answer, pause_s)
         return answer
 
-    async def _exchange(self, url: str, body: bytes) -> tuple[Answer, float | None]:
-        headers = {"Content-Type": "application/json; charset=utf-8"}
-        async with self._http.stream("POST", url, content=body, headers=headers) as response:
-            start = b""
-            async for chunk in response.aiter_bytes():
-                start += chunk
-                if len(start) >= MOST_READ * 4:  # the most bytes that so many characters take
-                    break
-            text = redact(start.decode(errors="replace"), _secrets_of(url)).replace("\x00", "\ufffd")[:MOST_READ]
-            return Answer(response.status_code, text), _pause_s(response.headers.get("Retry-After"))
 
-
-def _secrets_of(url: str) -> tuple[str, ...]:
-    """The address, and the part of it that a receiver may repeat without its host."""
-    path = urlsplit(url).path
-    return (url, path) if len(path) >= SHORTEST_PATH else (url,)
+async def _exchange(http: httpx.AsyncClient, url: str, body: bytes) -> tuple[Answer, float | None]:
+    """The receiver's answer, and how long it wants to be left alone."""
+    headers = {"Content-Type": "application/json; charset=utf-8"}
+    async with http.stream("POST", url, content=body, headers=headers) as response:
+        start = b""
+        async for chunk in response.aiter_raw():
+            start += chunk
+            if len(start) >= MOST_READ:
+                break
+        text = start.decode(errors="replace").strip()
+        word = text if WORD.fullmatch(text) else ""
+        return Answer(response.status_code, word), _pause_s(response.headers.get("Retry-After"))
 
 
 def _refusal(answer: Answer, pause_s: float | None) -> NoticeNotSent:
     status = answer.status
     passing = status in PASSING or status >= HTTPStatus.INTERNAL_SERVER_ERROR
-    word = answer.body.strip()
-    said = f" {word}" if ERROR_WORD.fullmatch(word) else ""
+    said = f" {answer.word}" if answer.word else ""
     if status == HTTPStatus.TOO_MANY_REQUESTS and pause_s is None:
         pause_s = DEFAULT_PAUSE_S
     advice = "it will be tried again" if passing else "check the webhook address and whether its channel still exists"
@@ -124,6 +146,6 @@ def _pause_s(header: str | None) -> float | None:
     except ValueError:
         try:
             seconds = (parsedate_to_datetime(header).astimezone(UTC) - datetime.now(UTC)).total_seconds()
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
     return min(max(seconds, 0.0), LONGEST_PAUSE_S) if math.isfinite(seconds) else None

@@ -88,6 +88,7 @@ class Stage:
             "GITHUB_TOKEN": self._github_token,
             "GITHUB_WEBHOOK_SECRET": self._webhook_secret,
             "SLACK_WEBHOOK_URL": slack,
+            "TAGSHIP_NOTIFY_PRIVATE_NETWORKS": "127.0.0.0/8",  # so that a channel may be made for it, too
             "TAGSHIP_PORT": str(self._port),
             "TAGSHIP_DATA_DIR": str(self.folder / "data"),
             "TAGSHIP_API_TOKEN": self.api_token,

@@ -24,3 +24,11 @@ select id, name, role, last_used_at is null or last_used_at < now() - interval '
 -- name: touch_token
 -- Remember that a token was used.
 update tokens set last_used_at = now() where id = $1;
+
+-- name: valid_hashes
+-- What is stored of every token that may still be used.
+select hash from tokens where revoked_at is null and (expires_at is null or expires_at > now());
+
+-- name: token_is_valid
+-- Whether a token may still be used.
+select exists (select 1 from tokens where id = $1 and revoked_at is null and (expires_at is null or expires_at > now()));

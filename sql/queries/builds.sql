@@ -27,27 +27,24 @@ select id, latest_build_id from docker_images where id = $1 and deleting_at is n
 select * from builds where id = $1;
 
 -- name: insert_build
--- Queue one attempt to make an image, and what GitHub shall be told of it.
-with made as (
-  insert into builds (image_id, repository_id, delivery_id, cause, commit_sha, recipe)
+-- Queue one attempt to make a locked image, and what GitHub shall be told of it. From now on the image's build status is
+-- that of this build, and older ones give way: those that nobody works on yet are cancelled, the worker of a running one
+-- is asked to stop. One statement, since a burst of deliveries waits for each round trip.
+with older as (
+  update builds set cancel_requested_at = coalesce(cancel_requested_at, now()),
+                    state = case state when 'pending' then 'cancelled' else state end,
+                    finished_at = case state when 'pending' then now() end,
+                    error = case state when 'pending' then 'replaced by a newer build of the same image' end
+   where image_id = $1 and state in ('pending', 'building')
+), made as (
+  insert into builds (image_id, repository_id, delivery_id, source, commit_sha, recipe)
   values ($1, $2, $3, $4, $5, $6)
   returning id
 ), reported as (
   insert into reports (build_id) select id from made where exists (select from reporting where enabled)
 )
-select id from made;
-
--- name: set_latest_build
--- From now on the image's build status is that of this build.
-update docker_images set latest_build_id = $2 where id = $1;
-
--- name: give_way
--- A newer build of the image takes over: cancel those that nobody works on yet, ask the worker of a running one to stop.
-update builds set cancel_requested_at = coalesce(cancel_requested_at, now()),
-                  state = case state when 'pending' then 'cancelled' else state end,
-                  finished_at = case state when 'pending' then now() end,
-                  error = case state when 'pending' then 'replaced by a newer build of the same image' end
- where image_id = $1 and id <> $2 and state in ('pending', 'building');
+update docker_images set latest_build_id = made.id from made where docker_images.id = $1
+returning made.id, pg_notify('tagship', $7);
 
 -- name: cancel_pending
 -- pending -> cancelled, by a person.
@@ -73,10 +70,12 @@ returning id;
 -- name: read_claimed
 -- Everything a worker needs to know of the build it claimed.
 select b.id, b.image_id, b.commit_sha, b.recipe, b.attempt,
-       b.cause = 'delivery' and exists (select 1 from builds o where o.image_id = b.image_id and o.id < b.id
-                                           and o.commit_sha is distinct from b.commit_sha) as tag_moved,
+       b.source in ('delivery', 'reconcile')
+         and exists (select 1 from builds o where o.image_id = b.image_id and o.id < b.id
+                        and o.commit_sha is distinct from b.commit_sha) as tag_moved,
        i.name, i.tag, i.github_repo, i.github_ref, d.guid as delivery_guid,
-       (select coalesce(max(l.seq), 0) from build_log l where l.build_id = b.id) as last_seq
+       (select coalesce(max(l.seq), 0) from build_log l where l.build_id = b.id) as last_seq,
+       (select n.id::text from installation n) as installation
   from builds b join docker_images i on i.id = b.image_id left join deliveries d on d.id = b.delivery_id
  where b.id = $1 and b.lease_token = $2;
 

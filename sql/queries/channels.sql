@@ -1,6 +1,9 @@
 -- name: ensure_settings_channel
--- Make sure of the channel whose address is in the settings; whether it is on is for people to say.
-insert into channels (name, kind) values ($1, $2) on conflict (name) do nothing;
+-- Make sure of the channel whose address is in the settings. Whether it is on is for people to say; but where it switched
+-- itself off, the settings of a new process may name another address.
+insert into channels (name, kind) values ($1, $2)
+on conflict (name) do update set enabled = true, disabled_reason = null, updated_at = now()
+ where channels.disabled_reason is not null;
 
 -- name: insert_channel
 -- Make a channel, still without its address: that is sealed for its id; no row when the name is taken.
@@ -8,7 +11,18 @@ insert into channels (name, kind) values ($1, $2) on conflict (name) do nothing 
 
 -- name: update_channel
 -- Change a channel; a name that is taken is a unique violation.
-update channels set name = $2, url_sealed = $3, events = $4, enabled = $5, updated_at = now() where id = $1 returning *;
+update channels set name = $2, url_sealed = $3, events = $4, enabled = $5, updated_at = now(),
+                    disabled_reason = case when not $5 then disabled_reason end
+ where id = $1 returning *;
+
+-- name: switch_channel_off
+-- on -> off, because its address is gone for good; no row when it has meanwhile another address, or is off.
+update channels set enabled = false, disabled_reason = $3, updated_at = now()
+ where id = $1 and url_sealed is not distinct from $2 and enabled returning name;
+
+-- name: pause_channel
+-- The receiver asked for rest: nothing is sent there for some seconds, whichever notice it was that was refused.
+update channels set paused_until = greatest(paused_until, now() + make_interval(secs => $2)) where id = $1;
 
 -- name: list_channels
 -- A page of channels, newest first.

@@ -15,6 +15,7 @@ update notices t set lease_token = $1, lease_until = now() + make_interval(secs 
    and t.id = (select n.id from notices n join channels c on c.id = n.channel_id
                 where n.state = 'pending' and n.run_after <= now() and (n.lease_until is null or n.lease_until < now())
                   and c.enabled and c.kind = $4 and (c.url_sealed is not null or $5)
+                  and (c.paused_until is null or c.paused_until <= now())
                   and n.channel_id <> all (array(select o.channel_id from notices o
                                                   where o.state = 'pending' and o.lease_until >= now()
                                                   group by o.channel_id having count(*) >= 2))

@@ -1,3 +1,3 @@
 -- name: wake
--- Tell whoever waits for a topic that there may be something to do; polling finds it anyway.
-select pg_notify('tagship', $1);
+-- Tell whoever waits for one of these topics that there may be something to do; polling finds it anyway.
+select pg_notify('tagship', topic) from unnest($1::text[]) as topic;

@@ -7,6 +7,10 @@ select b.id as build_id, b.image_id, i.name, i.tag, b.image_ref, b.exact_ref, b.
  where b.state = 'success' and b.removed_at is null and i.deleting_at is null and ($1::bigint is null or b.image_id = $1)
  order by b.id;
 
+-- name: time
+-- The database's time.
+select now();
+
 -- name: uses
 -- Which builds and exact images products run, will run, are pinned to, or ran; of the last the newest $1 of each product.
 select p.slug as product, 'runs' as why, r.build_id, r.image, 0::bigint as rank
@@ -122,3 +126,32 @@ update chores set lease_until = now() + make_interval(secs => $3) where id = $1 
 update chores set lease_token = null, lease_until = null, worker = null, run_after = now() + make_interval(secs => $3),
                   last_run_at = case when $4 then now() else last_run_at end
  where id = $1 and lease_token = $2 returning id;
+
+-- name: chore_at_start
+-- Let a chore be due: a process begins, and what the one before left is looked for at once.
+update chores set run_after = now() where name = $1 and run_after > now();
+
+-- name: installation
+-- What our images and services on an engine are labelled with.
+select id::text from installation;
+
+-- name: builds_known
+-- What is on record of these builds; only what was not removed counts as made. While one is held, `at_work` is its attempt.
+select id, case when state = 'building' then attempt end as at_work,
+       state in ('success', 'failed', 'cancelled') as over, state = 'success' as succeeded,
+       case when purged_at is null then array_remove(array[exact_ref, digest], null) else '{}' end as made
+  from builds where id = any($1::bigint[]);
+
+-- name: builds_at_work
+-- The newest build id that was ever given away, and since when a build has been running.
+select coalesce(pg_sequence_last_value(pg_get_serial_sequence('builds', 'id')::regclass), 0) as last_build_id,
+       (select min(started_at) from builds where state = 'building') as claimed_since;
+
+-- name: products_asked_to_go
+-- Those of these slugs whose product somebody asked to delete.
+select distinct subject_name as slug from audit_log
+ where action = 'delete_product' and subject = 'product' and subject_name = any($1::text[]);
+
+-- name: products_that_exist
+-- Those of these slugs that a product has.
+select slug from products where slug = any($1::text[]);

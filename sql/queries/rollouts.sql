@@ -48,11 +48,12 @@ returning id;
 
 -- name: read_rollout
 -- One rollout.
-select * from rollout_overview where id = $1;
+select *, (select n.id::text from installation n) as installation from rollout_overview where id = $1;
 
 -- name: rollouts_of_product
 -- A page of a product's rollouts, newest first.
-select * from rollout_overview where product_id = $1 and ($2::bigint is null or id < $2) order by id desc limit $3;
+select *, (select n.id::text from installation n) as installation
+  from rollout_overview where product_id = $1 and ($2::bigint is null or id < $2) order by id desc limit $3;
 
 -- name: renew_rollout
 -- Keep the lease; no row: it was lost.
@@ -130,8 +131,8 @@ select distinct on (image) image, image_name, image_tag, commit_sha
   from rollout_overview where product_id = $1 and image = any($2::text[]) order by image, id desc;
 
 -- name: hand_back_rollout
--- The worker stops: another goes on from where this one was.
-update rollouts set lease_token = null, lease_until = null, worker = null, run_after = now()
+-- The worker stops: another goes on from where this one was, and this claim does not count.
+update rollouts set lease_token = null, lease_until = null, worker = null, run_after = now(), attempt = attempt - 1
  where id = $1 and lease_token = $2 returning id;
 
 -- name: delay_rollout

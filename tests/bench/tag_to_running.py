@@ -16,16 +16,15 @@ import os
 import shutil
 import statistics
 import sys
-import tempfile
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from app.postgres.embedded import EmbeddedPostgres
+from tests.bench.scratch import scratch
 from tests.world import DOCKERFILE, FILES, World, free_port, new_world
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 ROUNDS: Final = 5
 AIM: Final = 1.15
@@ -156,14 +155,8 @@ def show(what: str, by_hand: float, from_push: float, after_push: float) -> None
 
 
 async def main() -> None:
-    folder = Path(tempfile.mkdtemp(prefix="tagship-bench-"))
-    folder.chmod(0o755)
-    server = await EmbeddedPostgres.start(folder / "postgres")
-    try:
-        ratio = await measure(folder, server.dsn, int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS)
-    finally:
-        await server.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+    async with scratch() as (folder, dsn):
+        ratio = await measure(folder, dsn, int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS)
     sys.exit(0 if ratio <= AIM else 1)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -57,6 +58,11 @@ class TagObject:
     tagger: str
     message: str
 
+    @property
+    def tagged(self) -> str:
+        """The tagger's date in ISO 8601."""
+        return datetime.fromtimestamp(int(self.tagger.split()[-2]), UTC).isoformat()
+
 
 async def git(cwd: Path, *arguments: str, text: str = "", extra: Mapping[str, str] | None = None) -> str:
     """Run git in ``cwd`` and return its output without the last line end; raises ``GitFailed``."""
@@ -108,6 +114,12 @@ class GitRepository:
         listed = await git(self.folder, "for-each-ref", "--format=%(objectname) %(refname)", prefix)
         pairs = (line.split(" ", 1) for line in listed.splitlines())
         return {name: sha for sha, name in pairs}
+
+    async def commits(self, prefix: str) -> dict[str, str | None]:
+        """Every ref under ``prefix`` and the commit it leads to; None for one that leads to none."""
+        listed = await git(self.folder, "for-each-ref", "--format=%(objecttype) %(objectname) %(refname)", prefix)
+        found = [line.split(" ", 2) for line in listed.splitlines()]
+        return {name: sha if kind == "commit" else await self.peel(name) for kind, sha, name in found}
 
     async def peel(self, name: str) -> str | None:
         """The commit that a ref or object leads to; None when there is none."""

@@ -19,6 +19,7 @@ from tests.fakes.faults import Fault, FaultyApp, Kind
 from tests.fakes.git_http import ask_for_password, password_of, serve_git
 from tests.fakes.git_repos import GitRepository, git
 from tests.fakes.github_hooks import Attempt, Hooks, Sent
+from tests.fakes.github_limits import Limiting
 from tests.fakes.github_payloads import events_of_push, ping_payload
 from tests.fakes.github_reports import Revalidating
 from tests.fakes.github_rest import RestApi
@@ -27,6 +28,7 @@ from tests.fakes.serving import serve
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
+    from datetime import datetime
     from pathlib import Path
 
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -123,9 +125,11 @@ class LocalGitHub:
         await git(clone, "push", "--quiet", str(repository.folder), "main")
         return sha
 
-    async def commit(self, repo: str, files: Mapping[str, str], message: str = "a change") -> str:
-        """Commit files on ``main`` and push the branch; the commit's SHA."""
-        sha = await self._commit_files(self.clone_of(repo), files, message)
+    async def commit(
+        self, repo: str, files: Mapping[str, str], message: str = "a change", *, at: datetime | None = None
+    ) -> str:
+        """Commit files on ``main`` and push the branch; the commit's SHA. Without ``at`` it is dated in early 2026."""
+        sha = await self._commit_files(self.clone_of(repo), files, message, at)
         await self.push(repo, "main")
         return sha
 
@@ -141,6 +145,12 @@ class LocalGitHub:
         if push:
             await self.push(repo, f"{'+' if force else ''}refs/tags/{name}")
         return await git(self.clone_of(repo), "rev-parse", f"refs/tags/{name}^{{}}")
+
+    async def tag_many(self, repo: str, *names: str, annotated: bool = False) -> None:
+        """Tag ``main`` so often and push all of it at once, of which GitHub tells nobody when it is more than three."""
+        for name in names:
+            await self.tag(repo, name, annotated=annotated, push=False)
+        await self.push(repo, *(f"refs/tags/{name}" for name in names))
 
     async def delete_tag(self, repo: str, name: str) -> None:
         await git(self.clone_of(repo), "tag", "--delete", "--", name)
@@ -178,7 +188,7 @@ class LocalGitHub:
         status: int = 403,
         message: str = "Resource not accessible by personal access token",
     ) -> None:
-        """From now on nobody may write ``statuses`` or ``deployments`` of a repository."""
+        """From now on nobody may write ``statuses`` or ``deployments`` of a repository, or see its ``hooks``."""
         self.state.denied[repo.lower(), what] = (status, message)
 
     def allow(self, repo: str, what: str) -> None:
@@ -203,7 +213,7 @@ class LocalGitHub:
     # ------------------------------------------------------------ inside
 
     def _app(self) -> ASGIApp:
-        rest = RestApi(self.state).routes()
+        rest = RestApi(self.state, self.hooks).routes()
         git_route = "/{owner}/{name}/{service:path}"
         app = Starlette(
             routes=[
@@ -214,7 +224,7 @@ class LocalGitHub:
             ],
             exception_handlers={Refusal: _refuse},
         )
-        return _Noting(FaultyApp(Revalidating(app, self.state), self.state.faults), self.state)
+        return _Noting(FaultyApp(Limiting(Revalidating(app, self.state), self.state), self.state.faults), self.state)
 
     async def _git(self, request: Request) -> Response:
         repository = self.state.repository("{owner}/{name}".format(**request.path_params))
@@ -240,13 +250,15 @@ class LocalGitHub:
     def clone_of(self, repo: str) -> Path:
         return self.state.root.parent / "clones" / repo
 
-    async def _commit_files(self, clone: Path, files: Mapping[str, str], message: str) -> str:
+    async def _commit_files(
+        self, clone: Path, files: Mapping[str, str], message: str, at: datetime | None = None
+    ) -> str:
         for name, text in files.items():
             path = clone / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
         await git(clone, "add", "--all")
-        date = f"{FIRST_COMMIT + 60 * next(self._minutes)} +0000"
+        date = f"{FIRST_COMMIT + 60 * next(self._minutes) if at is None else int(at.timestamp())} +0000"
         dates = {"GIT_AUTHOR_DATE": date, "GIT_COMMITTER_DATE": date}
         await git(clone, "commit", "--quiet", "--allow-empty", "--file=-", text=message, extra=dates)
         return await git(clone, "rev-parse", "HEAD")

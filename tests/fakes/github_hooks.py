@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import itertools
 import json
 import uuid
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import urlencode
 
@@ -16,16 +18,19 @@ import httpx
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+NUMBERS: Final = itertools.count(910_001)
 ANSWER_WITHIN_S: Final = 10.0  # GitHub gives up on a receiver after this long, and does not try again
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One time a delivery was sent: the answer, or the reason there was none."""
+    """One time a delivery was sent: the answer, or the reason there was none. ``id`` is GitHub's of this attempt."""
 
     status: int | None
     body: str
     redelivery: bool
+    id: int = field(default_factory=lambda: next(NUMBERS))
+    at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property
     def ok(self) -> bool:
@@ -75,6 +80,12 @@ class Hooks:
         sent = next(sent for sent in self.deliveries if sent.guid == guid)
         return await self._attempt(sent, redelivery=True)
 
+    def resend(self, sent: Sent) -> None:
+        """Send a delivery again in the background, as GitHub does when its API is asked to."""
+        task = asyncio.create_task(self._send_again(sent))
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
+
     async def settled(self) -> None:
         """Wait until everything that was to be sent has been answered or given up."""
         while self._sending:
@@ -107,6 +118,9 @@ class Hooks:
     async def _send_all(self, deliveries: list[Sent]) -> None:
         for sent in deliveries:
             await self._attempt(sent, redelivery=False)
+
+    async def _send_again(self, sent: Sent) -> None:
+        await self._attempt(sent, redelivery=True)
 
     async def _attempt(self, sent: Sent, *, redelivery: bool) -> Attempt:
         assert self.url is not None

@@ -12,11 +12,13 @@ from starlette.routing import Route
 from tests.fakes.github_payloads import repository_json
 from tests.fakes.github_reports import ReportsApi
 from tests.fakes.github_state import INSTALLATION, RATE_LIMIT, Refusal, State
+from tests.fakes.github_webhooks import WebhooksApi
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
     from tests.fakes.git_repos import GitRepository
+    from tests.fakes.github_hooks import Hooks
 
 TAGS: Final = "refs/tags/"
 
@@ -24,8 +26,8 @@ TAGS: Final = "refs/tags/"
 class RestApi:
     """The endpoints; each answers like api.github.com, errors included."""
 
-    def __init__(self, state: State) -> None:
-        self._state = state
+    def __init__(self, state: State, hooks: Hooks) -> None:
+        self._state, self._hooks = state, hooks
 
     def routes(self) -> list[Route]:
         repo = "/repos/{owner}/{name}"
@@ -44,6 +46,7 @@ class RestApi:
             Route(f"{repo}/commits/{{ref:path}}", self.commit),
             Route(f"{repo}/tarball/{{ref:path}}", self.tarball),
             *ReportsApi(self._state).routes(repo),
+            *WebhooksApi(self._state, self._hooks).routes(repo),
         ]
 
     async def rate_limit(self, request: Request) -> Response:
@@ -78,8 +81,9 @@ class RestApi:
         repository = self._state.visible(request)
         size = min(int(request.query_params.get("per_page", "30")), 100)
         page = int(request.query_params.get("page", "1"))
-        names = sorted((await repository.refs(TAGS)).keys(), reverse=True)
-        shown = [await self._listed_tag(repository, ref) for ref in names[(page - 1) * size : page * size]]
+        commits = await repository.commits(TAGS)
+        names = sorted(commits, reverse=True)
+        shown = [self._listed_tag(repository, ref, commits[ref]) for ref in names[(page - 1) * size : page * size]]
         headers = {}
         if page * size < len(names):
             base = f"{self._state.api_url}{request.scope['path']}?per_page={size}&page="
@@ -107,7 +111,8 @@ class RestApi:
         if tag is None:
             raise Refusal(404, "Not Found")
         target = {"type": tag.target_type, "sha": tag.target_sha, "url": self._url(repository, "git", tag.target_sha)}
-        return JSONResponse({"sha": tag.sha, "tag": tag.name, "message": tag.message, "object": target})
+        shown = {"sha": tag.sha, "tag": tag.name, "message": tag.message, "object": target}
+        return JSONResponse(shown | {"tagger": {"name": "Ada Tagger", "date": tag.tagged}})
 
     async def commit(self, request: Request) -> Response:
         repository = self._state.visible(request)
@@ -146,8 +151,8 @@ class RestApi:
     def _url(self, repository: GitRepository, *path: str) -> str:
         return "/".join((self._state.api_url, "repos", repository.full_name, *path))
 
-    async def _listed_tag(self, repository: GitRepository, ref: str) -> dict[str, Any] | None:
-        sha, name = await repository.peel(ref), ref.removeprefix(TAGS)
+    def _listed_tag(self, repository: GitRepository, ref: str, sha: str | None) -> dict[str, Any] | None:
+        name = ref.removeprefix(TAGS)
         if sha is None:
             return None
         commit = {"sha": sha, "url": self._url(repository, "commits", sha)}
@@ -188,6 +193,7 @@ class RestApi:
         else:
             pointed = await self._target_json(repository, tag.target_sha)
             target = {"__typename": "Tag", "oid": sha, "message": tag.message, "target": pointed}
+            target["tagger"] = {"date": tag.tagged}
         return {"name": ref.removeprefix(TAGS), "target": target}
 
     async def _target_json(self, repository: GitRepository, sha: str) -> dict[str, Any]:

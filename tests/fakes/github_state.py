@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 import zlib
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -14,6 +15,7 @@ from tests.fakes.faults import Faults
 from tests.fakes.git_repos import GitRepository
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from starlette.requests import Request
@@ -45,8 +47,9 @@ class Seen:
 class State:
     """One GitHub. ``token`` None lets everybody in everywhere; ``app`` is an App's id and its public key (PEM).
 
-    ``denied`` is what a repository refuses to write (``statuses``, ``deployments``) and how; ``unchanged`` are the
-    paths that were answered by a 304.
+    ``denied`` is what a repository refuses (``statuses``, ``deployments``, ``hooks``) and how; ``unchanged`` are the
+    paths that were answered by a 304. ``rate_limit`` is how many requests an hour are let through, None for any number;
+    ``counted`` how many of them were used up by the clock that tests may set.
     """
 
     root: Path
@@ -60,6 +63,9 @@ class State:
     deployments: list[dict[str, Any]] = field(default_factory=list)
     denied: dict[tuple[str, str], tuple[int, str]] = field(default_factory=dict)
     unchanged: list[str] = field(default_factory=list)
+    rate_limit: int | None = None
+    counted: int = 0
+    clock: Callable[[], float] = time.time
     faults: Faults = field(default_factory=Faults)
     archive_tokens: set[str] = field(default_factory=set)
     installation_tokens: set[str] = field(default_factory=set)
@@ -72,6 +78,7 @@ class State:
         for kept in (self.deployments, self.denied, self.unchanged):
             kept.clear()
         self.faults.pending.clear()
+        self.rate_limit, self.counted, self.clock = None, 0, time.time
         self.load()
 
     def load(self) -> None:

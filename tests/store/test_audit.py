@@ -62,6 +62,13 @@ async def test_it_is_filtered_by_who_what_and_to_what(pool: Pool) -> None:
     }
 
 
+async def test_an_address_that_a_proxy_makes_up_does_not_fill_the_log(pool: Pool) -> None:
+    async with transaction(pool) as conn:
+        await audit.record(conn, Act("ada", None, Via.API, "x" * 60_000, "change_product"), Subject("product", 1, "a"))
+    async with asking(api_services(pool)) as api:
+        assert [row["address"] for row in (await api.get("/audit")).json()] == ["x" * audit.LONGEST_ADDRESS]
+
+
 async def test_pages_follow_each_other_and_keep_the_filter(pool: Pool) -> None:
     for number in range(7):
         await line(pool, "ada" if number % 2 else "bob", "x", Subject("token", number, "t"))

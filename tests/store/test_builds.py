@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, cast
 
 from app.builds import store
-from app.builds.model import BuildState, Cause
+from app.builds.model import BuildState, Source
 from app.builds.work import BuildStage
 from app.postgres.pool import transaction
 from app.queue.lease import Beat
@@ -156,7 +156,7 @@ async def test_a_delivery_that_may_have_been_overtaken_is_looked_up_anew(pool: P
     await succeed(pool, first)
     async with transaction(pool) as conn:
         image_id, _ = await store.upsert_image(conn, name="bre", tag="v1", repo="acme/bre", ref="refs/tags/v1")
-        await store.enqueue(conn, image_id, cause=Cause.DELIVERY, commit="b" * 40, recipe=Recipe())
+        await store.enqueue(conn, image_id, source=Source.DELIVERY, commit="b" * 40, recipe=Recipe())
     second = await claim_build(pool)
     assert second is not None
     assert second.tag_moved

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 import pytest
 import structlog
@@ -18,7 +20,8 @@ from app.postgres.pool import transaction
 from app.queue.loop import Loop
 from app.sealing import Vault
 from app.slack.client import SlackClient
-from tests.api_client import api_services, asking, audit_rows, refused_fields, token_for, waits_for_a_lock
+from app.slack.guard import Guard
+from tests.api_client import LOOPBACK, api_services, asking, audit_rows, refused_fields, token_for, waits_for_a_lock
 from tests.factories import VAULT
 from tests.fakes.slack import LocalSlack
 from tests.waiting import until
@@ -67,11 +70,15 @@ async def tell(pool: Pool, subject: int = 7, event: NoticeEvent = NoticeEvent.RO
         await store.enqueue(conn, event, subject, STOP)
 
 
-async def turn(pool: Pool, *, settings_url: str | None = None, vault: Vault = VAULT) -> int:
+async def turn(
+    pool: Pool, *, settings_url: str | None = None, vault: Vault = VAULT, client: SlackClient | None = None
+) -> int:
     """One turn of a process that sends notices; how many it sent, or tried to."""
-    client = SlackClient()
+    client = client or SlackClient(Guard(LOOPBACK))
     url = SecretStr(settings_url) if settings_url else None
-    stage = NoticeStage(pool, client, vault, settings_url=url, worker="tests", concurrency=8, public_url="https://t")
+    stage = NoticeStage(
+        pool, client, vault, settings_url=url, worker="tests", concurrency=8, lease_s=30, public_url="https://t"
+    )
     loop: Loop[ClaimedNotice] = Loop(stage, asyncio.Event())
     started = await loop.turn()
     await asyncio.wait_for(loop.settled(), 30)
@@ -179,6 +186,55 @@ async def test_a_name_belongs_to_one_channel_and_slack_to_the_settings(pool: Poo
         refused = await api.post("/channels", json={"name": name, "kind": "slack", "url": URL})
         assert (refused.status_code, refused_fields(refused)) == (409, ["name"])
     assert len(await audit_rows(pool)) == 2
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://169.254.169.254/latest/meta-data",
+        "https://10.1.2.3/",
+        "http://[::1]:8004/",
+        "http://2130706434/",
+        "http://0/",
+    ],
+)
+async def test_an_address_that_leads_inside_is_refused_whether_new_or_changed(
+    pool: Pool, api: httpx.AsyncClient, url: str
+) -> None:
+    made = await make(api)
+    async with asking(replace(api_services(pool), slack=SlackClient())) as strict:
+        new = await strict.post("/channels", json={"name": "x", "kind": "slack", "url": url})
+        change = await strict.patch(f"/channels/{made['id']}", json={"url": url})
+        for answer in (new, change):
+            assert (answer.status_code, refused_fields(answer)) == (422, ["url"])
+            assert "TAGSHIP_NOTIFY_PRIVATE_NETWORKS" in answer.json()["detail"]
+        assert (await api.get("/channels")).json() == [made]
+
+
+async def test_a_name_that_comes_to_lead_inside_gets_no_notice_and_the_notice_says_why(
+    pool: Pool, slack: LocalSlack, api: httpx.AsyncClient
+) -> None:
+    made = await make(api, url=f"http://chat.example.org:{urlsplit(slack.url).port}/services/x")
+
+    async def inside(_host: str) -> list[str]:
+        return ["127.0.0.1"]
+
+    await tell(pool)
+    assert await turn(pool, client=SlackClient(Guard(resolve=inside))) == 1
+    [notice] = await notices(api)
+    assert (notice["state"], notice["attempt"]) == ("failed", 1)
+    assert "TAGSHIP_NOTIFY_PRIVATE_NETWORKS" in notice["answer"]
+    async with asking(replace(api_services(pool), slack=SlackClient(Guard(resolve=inside)))) as other:
+        told = (await other.post(f"/channels/{made['id']}/test")).json()
+    assert (told["sent"], told["status"], told["answer"]) == (False, None, notice["answer"])
+    assert slack.messages == []
+
+
+async def test_the_address_of_the_settings_may_lead_anywhere(pool: Pool, slack: LocalSlack) -> None:
+    await settings_channel(pool)
+    await tell(pool)
+    assert await turn(pool, settings_url=slack.url, client=SlackClient()) == 1
+    assert len(slack.messages) == 1
 
 
 # ---------------------------------------------------------------- the channel of the settings
@@ -338,7 +394,7 @@ async def test_a_test_message_that_is_not_taken_says_so_and_tells_no_address(
             assert (answer.status_code, answer.json()["sent"], answer.json()["status"]) == (200, False, status)
             assert "services/T0" not in answer.text
         slack.fail_next(200, f"you sent this to {slack.url}")
-        assert (await api.post(f"/channels/{made['id']}/test")).json()["answer"] == f"you sent this to {MASK}"
+        assert (await api.post(f"/channels/{made['id']}/test")).json()["answer"] == ""
     assert "services/T0" not in repr(events) + caplog.text
     assert slack.messages == [], "nothing was sent on by a redirect"
 

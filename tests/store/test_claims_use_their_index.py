@@ -23,17 +23,21 @@ CASES = [
     ("rollouts", "claim_rollout", [TOKEN, "30", "'w'", "60", "60"], "rollouts_to_claim"),
     ("rollouts", "rollouts_of_product", ["5", "null", "50"], "rollouts_by_product"),
     ("notices", "claim_notice", [TOKEN, "30", "'w'", "'slack'", "true"], "notices_to_claim"),
+    ("reconcile", "claim_look", [TOKEN, "120", "'w'"], "looks_to_claim"),
+    ("reconcile", "seen_of", ["'a/7'", "array['v5']"], "seen_tags_pkey"),
     ("notices", "fail_stranded_notices", ["'a'", "'b'", "'6 hours'"], "notices_to_claim"),
 ]
 
 FILL = """
 insert into docker_images (name, tag, github_repo, github_ref) select 'i', n::text, 'a/b', 'r' from generate_series(1,
-3000) n; insert into builds (image_id, cause, recipe, state, finished_at, error)
+3000) n; insert into builds (image_id, source, recipe, state, finished_at, error)
   select id, 'api', '{}', 'failed', now(), 'x' from docker_images;
 insert into build_log (build_id, seq, data) select 5, n, 'x' from generate_series(1, 5000) n;
 insert into products (name, slug, port) select 'p', 'p' || n, n from generate_series(1, 200) n;
 insert into rollouts (product_id, kind, reason, state, finished_at, image, env_sealed, port, publish_mode, replicas)
   select id, 'deploy', 'start', 'done', now(), 'x', '{}', 1, 'host', 1 from products, generate_series(1, 30);
+insert into looks (repo, run_after) select 'a/' || n, now() + n * interval '1 second' from generate_series(1, 3000) n;
+insert into seen_tags (repo, tag) select repo, 'v' || n from looks, generate_series(1, 5) n;
 insert into channels (name, kind) values ('c', 'slack');
 insert into notices (channel_id, event, subject_id, facts, state, finished_at)
   select 1, 'rollout_done', n, '{}', 'sent', now() from generate_series(1, 3000) n;
@@ -44,7 +48,7 @@ async def fill(conn: Connection) -> None:
     for statement in FILL.split(";\n"):
         if statement.strip():
             await conn.execute(statement)
-    for table in ("docker_images", "builds", "build_log", "products", "rollouts", "notices"):
+    for table in ("docker_images", "builds", "build_log", "products", "rollouts", "notices", "looks", "seen_tags"):
         await conn.execute(f"analyze {table}")
 
 

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 import pytest
 
 from app.builds.model import BuildState
+from app.deliveries.reading import LARGE_BYTES
 from app.github.signature import sign
 from app.postgres.pool import transaction
 from app.postgres.queries import load_queries
@@ -278,6 +279,13 @@ async def test_a_registration_that_is_being_deleted_while_its_tag_arrives_costs_
         await until(lambda: waits_for_a_lock(pool), "the delivery waits", 10)
     found = await shown(api, await arriving)
     assert (found["state"], found["builds"]) == ("ignored", [])
+
+
+async def test_a_large_delivery_is_decided_anew_like_a_small_one(pool: Pool, api: httpx.AsyncClient) -> None:
+    delivery = await deliver(api, push(more="x" * 2 * LARGE_BYTES), "g-1")
+    await register(api)
+    assert len((await replayed(api, delivery))["builds"]) == 1
+    assert await builds(pool) == [("pending", A)]
 
 
 async def test_what_makes_no_sense_cannot_be_decided_anew(pool: Pool, api: httpx.AsyncClient) -> None:

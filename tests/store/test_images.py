@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from app.builds import store
-from app.builds.model import BuildState, Cause
+from app.builds.model import BuildState, Source
 from app.github.client import GitHubClient
 from app.postgres.pool import transaction
 from app.repositories.recipe import Recipe
@@ -44,7 +44,7 @@ async def test_images_are_listed_newest_first_and_narrowed_down(
 ) -> None:
     async with transaction(pool) as conn:
         image_id, _ = await store.upsert_image(conn, name="shop", tag="v1", repo="acme/shop", ref="refs/tags/v1")
-        await store.enqueue(conn, image_id, cause=Cause.API, commit=COMMIT, recipe=Recipe())
+        await store.enqueue(conn, image_id, source=Source.API, commit=COMMIT, recipe=Recipe())
         await conn.execute("update builds set state = 'failed', error = 'x', finished_at = now()")
     await built_image(pool, tag="v1")
     await built_image(pool, tag="v2")

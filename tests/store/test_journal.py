@@ -245,3 +245,15 @@ async def test_an_endless_log_is_cut_says_so_and_keeps_its_end(pool: Pool) -> No
     assert "characters are missing here" in text
     assert text.endswith("line 99998\nline 99999\n\nERROR: the reason\n")
     assert len(text) < 200_000
+
+
+async def test_a_secret_cut_into_pieces_and_at_the_end_of_the_log_is_not_stored(pool: Pool) -> None:
+    claimed = await claimed_build(pool)
+    secret = "the-password-of-a-registry"
+    async with journal(pool, claimed.lease, 0, most_characters=100, secrets=[secret]) as lines:
+        for character in f"push as {secret}\n{'x' * 60} {secret} and {secret}":
+            await lines.write(character)
+            await lines.flush()
+    text = await text_of(pool, claimed)
+    assert not any(secret[at : at + 6] in text for at in range(len(secret) - 6))
+    assert text.startswith("push as ********\n")

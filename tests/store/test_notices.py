@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 from pydantic import SecretStr
 
-from app.notices import store
+from app.notices import channels, store
 from app.notices.model import NoticeEvent, NoticeState
 from app.notices.work import NoticeStage
 from app.postgres.pool import transaction
@@ -58,7 +58,14 @@ async def loop(pool: Pool, slack: LocalSlack) -> AsyncIterator[Loop[ClaimedNotic
 def stage(pool: Pool, client: SlackClient, url: str | None) -> NoticeStage:
     settings_url = None if url is None else SecretStr(url)
     return NoticeStage(
-        pool, client, VAULT, settings_url=settings_url, worker="tests", concurrency=8, public_url="https://t"
+        pool,
+        client,
+        VAULT,
+        settings_url=settings_url,
+        worker="tests",
+        concurrency=8,
+        lease_s=30,
+        public_url="https://t",
     )
 
 
@@ -252,6 +259,44 @@ async def test_a_receiver_that_asks_for_a_pause_gets_it(
     assert await turn(loop) == 0
 
 
+async def test_a_receiver_that_asks_for_rest_is_left_alone_by_every_notice_and_only_it(
+    pool: Pool, slack: LocalSlack, loop: Loop[ClaimedNotice]
+) -> None:
+    await channel(pool)
+    await tell(pool)
+    slack.fail_next(429, retry_after_s=120)
+    assert await turn(loop) == 1
+    await tell(pool, subject=8)
+    assert await claim(pool) is None
+    async with transaction(pool) as conn:
+        await conn.execute("update channels set paused_until = now()")
+    notice = await claim(pool)
+    assert notice is not None
+    assert notice.attempt == 1, "its own attempts are all there"
+
+
+async def test_the_channel_of_the_settings_goes_off_when_its_address_is_gone_and_gets_a_chance_at_the_next_start(
+    pool: Pool, slack: LocalSlack, loop: Loop[ClaimedNotice]
+) -> None:
+    await channel(pool)
+    await tell(pool)
+    slack.fail_next(410, "channel_is_archived")
+    assert await turn(loop) == 1
+    async with asking(api_services(pool)) as client:
+        [shown] = (await client.get("/channels")).json()
+        assert shown["enabled"] is False
+        assert "HTTP 410 channel_is_archived" in shown["disabled_reason"]
+        async with transaction(pool) as conn:
+            await channels.ensure_settings_channel(conn)
+        [shown] = (await client.get("/channels")).json()
+        assert (shown["enabled"], shown["disabled_reason"]) == (True, None)
+        assert (await client.patch(f"/channels/{shown['id']}", json={"enabled": False})).status_code == 200
+        async with transaction(pool) as conn:
+            await channels.ensure_settings_channel(conn)
+        [shown] = (await client.get("/channels")).json()
+        assert (shown["enabled"], shown["disabled_reason"]) == (False, None), "a person said so"
+
+
 async def test_the_last_attempt_fails_the_notice(pool: Pool, slack: LocalSlack, loop: Loop[ClaimedNotice]) -> None:
     await channel(pool)
     await tell(pool)
@@ -314,11 +359,9 @@ async def test_a_post_that_hangs_is_cut_off_when_the_process_stops_and_handed_ba
     await channel(pool)
     await tell(pool)
     slack.hang_next()
-    begun = asyncio.get_running_loop().time()
     assert await loop.turn() == 1
     loop.stop()
     await asyncio.wait_for(loop.settled(), PATIENCE_S)
-    assert asyncio.get_running_loop().time() - begun < 8
     [row] = await rows(pool)
     assert (row["state"], row["attempt"], row["lease_token"]) == ("pending", 0, None)
     assert await claim(pool) is not None, "another process sends it at once"

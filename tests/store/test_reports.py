@@ -10,7 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from app.builds import store as builds
-from app.builds.model import BuildId, Cause, ImageId
+from app.builds.model import BuildId, ImageId, Source
 from app.github.client import GitHubClient
 from app.postgres.pool import transaction
 from app.postgres.queries import load_queries
@@ -87,7 +87,7 @@ async def configure(pool: Pool, *, enabled: bool = True) -> None:
 async def build(pool: Pool, commit: str | None, tag: str = "v1.0.0", repo: str = REPO) -> tuple[ImageId, BuildId]:
     async with transaction(pool) as conn:
         image_id, _ = await builds.upsert_image(conn, name="bre", tag=tag, repo=repo, ref=f"refs/tags/{tag}")
-        build_id = await builds.enqueue(conn, image_id, cause=Cause.API, commit=commit, recipe=Recipe())
+        build_id = await builds.enqueue(conn, image_id, source=Source.API, commit=commit, recipe=Recipe())
     return image_id, build_id
 
 
@@ -477,7 +477,7 @@ async def test_the_claim_uses_its_index(pool: Pool) -> None:
     fill = """
       insert into docker_images (name, tag, github_repo, github_ref) select 'i', n::text, 'a/b', 'r'
         from generate_series(1, 3000) n;
-      insert into builds (image_id, cause, recipe, state, finished_at, error)
+      insert into builds (image_id, source, recipe, state, finished_at, error)
         select id, 'api', '{}', 'failed', now(), 'x' from docker_images;
       insert into reports (build_id, finished_at) select id, now() from builds;
       analyze docker_images; analyze builds; analyze reports;"""

@@ -11,9 +11,12 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
+from app.access import audit
+from app.access.model import Act, Subject, Via
 from app.builds import store as builds
-from app.builds.model import BuildState, Cause, Queue, needs_build
-from app.postgres.pool import transaction
+from app.builds.model import BuildState, Queue, Source, needs_build
+from app.postgres.migrate import migrate
+from app.postgres.pool import connect, transaction
 from app.queue.lease import Beat
 from app.repositories.recipe import Recipe
 from app.retention import store
@@ -30,6 +33,7 @@ from tests.factories import (
     queue_rollout,
     succeed,
 )
+from tests.postgres import fresh_database
 
 if TYPE_CHECKING:
     from app.builds.model import ClaimedBuild, Image
@@ -275,7 +279,7 @@ async def test_an_image_that_is_wanted_again_while_it_is_deleted_stays(pool: Poo
             assert again is not None
             image_id = again
         assert image_id == one.image_id
-        await builds.enqueue(conn, image_id, cause=Cause.API, commit=COMMIT, recipe=Recipe())
+        await builds.enqueue(conn, image_id, source=Source.API, commit=COMMIT, recipe=Recipe())
         await store.mark_purged(conn, one.id)
         assert not await store.delete_purged(conn, image_id)
     image = await image_of(pool, one.image_id)
@@ -327,13 +331,82 @@ async def due(pool: Pool) -> None:
 async def test_a_chore_is_done_by_one_process_at_a_time(pool: Pool) -> None:
     await due(pool)
     claims = await asyncio.gather(*[stage(pool).claim() for _ in range(5)])
-    assert sorted(claim.chore for claim in claims if claim) == [Chore.PURGE, Chore.RETENTION]
+    assert sorted(claim.chore for claim in claims if claim) == [Chore.ORPHANS, Chore.PURGE, Chore.RETENTION]
 
 
 async def test_retention_that_is_off_is_never_claimed(pool: Pool) -> None:
     await due(pool)
     claims = [await stage(pool, interval_h=0).claim() for _ in range(3)]
-    assert [claim.chore for claim in claims if claim] == [Chore.PURGE]
+    assert sorted(claim.chore for claim in claims if claim) == [Chore.ORPHANS, Chore.PURGE]
+
+
+async def test_a_process_that_begins_lets_orphans_be_looked_for_once(pool: Pool) -> None:
+    working = stage(pool)
+    await pool.execute("update chores set run_after = now() + interval '1 day'")
+    assert await working.claim() is None
+    await working.recover()
+    job = await working.claim()
+    assert job is not None
+    assert job.chore is Chore.ORPHANS
+    async with transaction(pool) as conn:
+        assert await store.settle(conn, job.lease, 60, done=True)
+    await working.recover()
+    assert await working.claim() is None
+
+
+# ---------------------------------------------------------------- what is known of what is on the engine
+
+
+async def test_records_say_which_builds_are_over_and_what_they_made(pool: Pool) -> None:
+    done, running = await made(pool), await claimed_build(pool)
+    async with transaction(pool) as conn:
+        records = await store.records(conn, [done.id, running.id, 9999], [], default_image="base:latest")
+    assert set(records.builds) == {done.id, running.id}
+    assert records.builds[done.id].over
+    assert records.builds[done.id].succeeded
+    assert len(records.builds[done.id].made) == 1
+    assert not records.builds[running.id].over
+    assert (records.builds[done.id].at_work, records.builds[running.id].at_work) == (None, running.attempt)
+    assert records.last_build_id == running.id
+    assert records.claimed_since is not None
+
+
+async def test_what_was_purged_is_not_on_record(pool: Pool) -> None:
+    done = await made(pool)
+    await removed(pool, done.id)
+    async with transaction(pool) as conn:
+        known = (await store.records(conn, [done.id], [], default_image="base:latest")).builds[done.id]
+        assert known.made
+        await store.mark_purged(conn, done.id)
+        known = (await store.records(conn, [done.id], [], default_image="base:latest")).builds[done.id]
+        assert not known.made
+
+
+async def test_a_product_is_gone_only_if_its_removal_was_asked_for_and_none_has_its_name(pool: Pool) -> None:
+    image_id = await built_image(pool)
+    asked, _ = await product(pool, image_id), await product(pool, image_id)
+    slugs = [row["slug"] for row in await pool.fetch("select slug from products order by id")]
+    async with transaction(pool) as conn:
+        act = Act(actor="tests", token_id=None, via=Via.API, address=None, action="delete_product")
+        await audit.record(conn, act, Subject("product", asked, slugs[0]))
+        assert await store.products_gone(conn, [*slugs, "never-heard-of"]) == frozenset()
+        await conn.execute("delete from products")
+        assert await store.products_gone(conn, [*slugs, "never-heard-of"]) == {slugs[0]}
+
+
+async def test_every_database_is_an_installation_of_its_own(pool: Pool, server: str, template: str) -> None:
+    async with transaction(pool) as conn:
+        first = await store.installation(conn)
+    claimed = await claimed_build(pool)
+    assert claimed.installation == first
+    assert first in claimed.name_on_engine(1)
+    async with fresh_database(server) as dsn:
+        await migrate(dsn)
+        other = await connect(dsn)
+        try:
+            assert await store.installation(other) != first
+        finally:
+            await other.close()
 
 
 async def test_a_chore_that_is_done_waits_for_its_next_turn(pool: Pool) -> None:

@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import json
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
+import httpx
 import pytest
 import structlog
+from starlette.applications import Starlette
 from starlette.requests import Request
+from starlette.routing import Route
 
-from app.deliveries.http import LARGE_AT_ONCE, LARGE_BYTES, WebhookEndpoint
+from app.deliveries.http import LARGE_AT_ONCE, WebhookEndpoint
+from app.deliveries.reading import LARGE_BYTES
 from app.errors import DatabaseUnavailable
 from app.github.signature import sign
 from app.postgres.pool import create_pool, transaction
 from app.problems import Problem
 from tests.fakes.bad_wire import bad_wire
-from tests.waiting import until
+from tests.fakes.serving import serve
+from tests.waiting import PATIENCE_S, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator
 
+    from starlette.responses import Response
     from starlette.types import Message
 
     from app.postgres.pool import Pool
@@ -115,46 +122,102 @@ async def test_a_body_that_does_not_arrive_is_a_503_as_well(pool: Pool) -> None:
         await WebhookEndpoint(pool, [SECRET], answer_s=0.2).answer(delivery.request)
 
 
-async def test_only_a_few_large_bodies_are_read_at_once_and_small_ones_pass_them(pool: Pool) -> None:
+async def test_bodies_that_do_not_arrive_keep_no_other_waiting(pool: Pool) -> None:
     endpoint, gate = WebhookEndpoint(pool, [SECRET]), asyncio.Event()
     large = [Delivery(ping(LARGE_BYTES), f"large-{number}", gate=gate) for number in range(LARGE_AT_ONCE + 2)]
     answers = [asyncio.create_task(answered(endpoint, delivery)) for delivery in large]
 
-    async def as_many_as_may() -> bool:
-        return sum(delivery.asked for delivery in large) == LARGE_AT_ONCE
+    async def all_are_asked_for() -> bool:
+        return all(delivery.asked for delivery in large)
 
-    await until(as_many_as_may, "large bodies are being read", 5)
+    await until(all_are_asked_for, "large bodies are being read", 5)
     assert (await answered(endpoint, Delivery(ping(), "small")))[0] == 200
-    assert sum(delivery.asked for delivery in large) == LARGE_AT_ONCE
+    assert (await answered(endpoint, Delivery(ping(LARGE_BYTES), "another")))[0] == 200
     gate.set()
     assert [status for status, _ in await asyncio.gather(*answers)] == [200] * len(large)
-    assert await stored(pool) == len(large) + 1
+    assert await stored(pool) == len(large) + 2
 
 
-async def test_large_bodies_are_worked_on_aside_and_small_ones_at_once(pool: Pool) -> None:
-    endpoint, aside = WebhookEndpoint(pool, [SECRET]), CountingExecutor()
-    loop = asyncio.get_running_loop()
-    loop.set_default_executor(aside)
-    try:
-        assert (await answered(endpoint, Delivery(ping(), "small")))[0] == 200
-        assert aside.submitted == []
-        assert (await answered(endpoint, Delivery(ping(LARGE_BYTES), "large")))[0] == 200
-        assert len(aside.submitted) == 2
-    finally:
-        loop.set_default_executor(ThreadPoolExecutor())
-        aside.shutdown()
+FORGERS = 64
+REAL_BYTES = 2 * 1024 * 1024
 
 
-class CountingExecutor(ThreadPoolExecutor):
-    """Threads that remember what they were given."""
+@asynccontextmanager
+async def listening(endpoint: WebhookEndpoint) -> AsyncIterator[str]:
+    """The endpoint behind a real socket."""
+
+    async def refused(_request: Request, problem: Exception) -> Response:
+        assert isinstance(problem, Problem)
+        return problem.response()
+
+    route = Route("/webhooks/github", endpoint.answer, methods=["POST"])
+    async with serve(Starlette(routes=[route], exception_handlers={Problem: refused})) as url:
+        yield url
+
+
+class Forger:
+    """Whoever sends the beginning of a large body under a signature that looks like one, and then keeps waiting."""
+
+    @classmethod
+    async def begin(cls, url: str, sent: int) -> Forger:
+        forger = cls()
+        port = urlsplit(url).port
+        forger.reader, forger.writer = await asyncio.open_connection("127.0.0.1", port)
+        head = f"POST /webhooks/github HTTP/1.1\r\nHost: x\r\nContent-Length: {REAL_BYTES}\r\n"
+        forger.writer.write(f"{head}X-Hub-Signature-256: sha256={'0' * 64}\r\n\r\n".encode() + b"x" * sent)
+        await forger.writer.drain()
+        forger.answer = asyncio.create_task(forger.reader.readuntil(b"\r\n\r\n"))
+        return forger
 
     def __init__(self) -> None:
-        super().__init__(2)
-        self.submitted: list[object] = []
+        self.reader: asyncio.StreamReader
+        self.writer: asyncio.StreamWriter
+        self.answer: asyncio.Task[bytes]
 
-    def submit(self, work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        self.submitted.append(work)
-        return super().submit(work, *args, **kwargs)
+    async def end(self) -> None:
+        self.answer.cancel()
+        self.writer.close()
+        with suppress(asyncio.CancelledError, asyncio.IncompleteReadError, OSError):
+            await self.answer
+
+
+async def send(url: str, delivery: Delivery) -> int:
+    headers = {name.decode(): value.decode() for name, value in delivery.request.scope["headers"]}
+    async with httpx.AsyncClient(timeout=PATIENCE_S) as client:
+        answer = await client.post(f"{url}/webhooks/github", content=delivery.body, headers=headers)
+    return answer.status_code
+
+
+async def test_sixty_four_slow_forgers_keep_no_real_delivery_waiting(pool: Pool) -> None:
+    async with listening(WebhookEndpoint(pool, [SECRET], answer_s=PATIENCE_S)) as url:
+        forgers = [await Forger.begin(url, LARGE_BYTES + 64 * 1024) for _ in range(FORGERS)]
+        assert await send(url, Delivery(ping(REAL_BYTES), "real")) == 200
+        assert [forger for forger in forgers if forger.answer.done()] == [], "it was answered while they still send"
+        await asyncio.gather(*(forger.end() for forger in forgers))
+    assert await stored(pool) == 1
+
+
+async def test_forgers_who_take_all_the_memory_lose_it_to_a_real_delivery(pool: Pool) -> None:
+    most = 8 * LARGE_BYTES
+    async with listening(WebhookEndpoint(pool, [SECRET], answer_s=PATIENCE_S, most_arriving=most)) as url:
+        forgers = [await Forger.begin(url, LARGE_BYTES) for _ in range(FORGERS)]
+        real = most // 2
+        assert await send(url, Delivery(ping(real), "real")) == 200
+        for forger in forgers:
+            forger.writer.write(b"x" * 1024)
+        done, _ = await asyncio.wait([forger.answer for forger in forgers], return_when=asyncio.FIRST_COMPLETED)
+        assert b" 503 " in done.pop().result().partition(b"\r\n")[0]
+        await asyncio.gather(*(forger.end() for forger in forgers))
+    assert await stored(pool) == 1
+
+
+@pytest.mark.parametrize("size", [10, LARGE_BYTES + 1])
+async def test_what_is_forged_is_refused_before_anybody_sees_that_it_is_no_json(pool: Pool, size: int) -> None:
+    for secret, status in (("another", 401), (SECRET, 400)):
+        with pytest.raises(Problem) as refused:
+            await WebhookEndpoint(pool, [SECRET]).answer(Delivery(b"{" * size, secret, secret=secret).request)
+        assert refused.value.status == status
+    assert await stored(pool) == 1, "only what is signed is kept"
 
 
 async def test_the_log_says_which_secret_signed(pool: Pool) -> None:

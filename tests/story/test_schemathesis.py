@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from app.api import auth
 from tests.world import TOKEN, new_world
 
 if TYPE_CHECKING:
@@ -20,8 +21,13 @@ CONFIG = Path(__file__).with_name("schemathesis.toml")
 
 
 @pytest.mark.timeout(400)
-async def test_the_service_keeps_to_its_own_document(tmp_path: Path, database: str, engine: Engine) -> None:
-    async with new_world(tmp_path, database, SLACK_WEBHOOK_URL="") as world:
+async def test_the_service_keeps_to_its_own_document(
+    tmp_path: Path, database: str, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(auth, "MOST_WRONG", 1_000_000)  # it presents a wrong token to every call
+    everywhere = "0.0.0.0/0,::/0"  # where an address leads is no matter of form either
+    settings = {"SLACK_WEBHOOK_URL": "", "TAGSHIP_NOTIFY_PRIVATE_NETWORKS": everywhere}
+    async with new_world(tmp_path, database, **settings) as world:
         world.services.stopping.set()  # whoever asks to wait is answered at once, as in a process that stops
         await run_schemathesis(world, tmp_path)
 

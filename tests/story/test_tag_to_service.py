@@ -60,6 +60,7 @@ async def test_image_and_service_tell_where_they_come_from(world: World) -> None
     assert spec["Labels"] | {"tagship.rollout": ""} == {
         "tagship.product": product["slug"],
         "tagship.rollout": "",
+        "tagship.installation": labels["tagship.installation"],
         "tagship.build": labels["tagship.build"],
         "tagship.delivery": pushed.guid,
         "org.opencontainers.image.revision": commit,

@@ -2,15 +2,18 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from app.engine.build import build_params
+from app.engine.mark import build_name, marked_name, read_build_name
 from app.engine.output import LARGEST_OBJECT, BuildOutput, JsonSplitter, failure_sentence
-from app.engine.shape import Builder, BuildRequest, EngineInfo, ImageMade, LogText
+from app.engine.shape import Builder, BuildLimits, BuildRequest, EngineInfo, ImageMade, LogText
 from app.errors import AppError, BuildFailed, EngineUnavailable
 
 REQUEST = BuildRequest(
@@ -22,6 +25,10 @@ REQUEST = BuildRequest(
     build_args={"B": "2", "A": 'é"'},
     labels={"tagship.build": "5"},
 )
+
+MADE = f"sha256:{'1' * 64}"
+OTHER_HOSTS = ["db:10.0.0.1", "x.invalid:10.0.0.1", "x.invalid.org:192.0.2.1", "host.docker.internal:host-gateway"]
+LONGEST_LABEL = 63  # RFC 1035
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(st.characters(exclude_categories=["Cs"])),
@@ -44,7 +51,7 @@ def test_buildkit_request() -> None:
     ]
 
 
-def test_classic_request_cleans_up_after_a_failed_step() -> None:
+def test_classic_request_cleans_up_after_a_failed_step_and_marks_what_it_makes() -> None:
     request = BuildRequest(builder=Builder.CLASSIC, dockerfile="Dockerfile", tags=("shop:v1",), build_id="x")
     assert build_params(request) == [
         ("dockerfile", "Dockerfile"),
@@ -52,7 +59,68 @@ def test_classic_request_cleans_up_after_a_failed_step() -> None:
         ("version", "1"),
         ("rm", "1"),
         ("forcerm", "1"),
+        ("extrahosts", "x.invalid:192.0.2.1"),
     ]
+
+
+@given(st.uuids(), st.integers(1, 10**12), st.integers(1, 99), st.lists(st.sampled_from(OTHER_HOSTS)))
+def test_what_a_classic_request_sends_says_whose_container_it_is(
+    installation: UUID, build: int, attempt: int, hosts: list[str]
+) -> None:
+    name = build_name(str(installation), build, attempt)
+    params = dict(build_params(replace(REQUEST, builder=Builder.CLASSIC, build_id=name)))
+    found = marked_name([*hosts, params["extrahosts"]])
+    assert found == name
+    assert read_build_name(found) == (str(installation), build, attempt)
+    host, _, _ = params["extrahosts"].partition(":")
+    assert all(0 < len(label) <= LONGEST_LABEL for label in host.split("."))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "x",
+        f"tagship-{MADE}-1-1",
+        f"tagship-{UUID(int=1)}-1",
+        f"tagship-{UUID(int=1)}-1-",
+        f"tagship-{UUID(int=1)}--1",
+        f"tagship-{UUID(int=1)}-1-1-1",
+        f"tagship-{UUID(int=1)}-\uff11-1",
+        f"tagship-{UUID(int=1)}-1-1\n",
+        f"tagship-{UUID(int=1)}-{'9' * 30}-1",
+    ],
+    ids=[
+        "anything",
+        "no installation",
+        "no attempt",
+        "empty attempt",
+        "empty build",
+        "too long",
+        "odd digits",
+        "line end",
+        "no id",
+    ],
+)
+def test_other_names_are_no_builds(name: str) -> None:
+    assert read_build_name(name) is None
+
+
+def test_hosts_of_others_are_no_mark() -> None:
+    assert marked_name(OTHER_HOSTS) is None
+
+
+def test_limits_go_to_the_builder_that_keeps_to_them() -> None:
+    limits = BuildLimits(memory_bytes=64_000_000, cpus=1.5, network="none")
+    classic = build_params(replace(REQUEST, builder=Builder.CLASSIC, limits=limits))
+    assert {
+        ("memory", "64000000"),
+        ("memswap", "64000000"),
+        ("cpuperiod", "100000"),
+        ("cpuquota", "150000"),
+        ("networkmode", "none"),
+    } <= set(classic)
+    buildkit = build_params(replace(REQUEST, limits=limits))
+    assert [pair for pair in buildkit if pair not in build_params(REQUEST)] == [("networkmode", "none")]
 
 
 @pytest.mark.parametrize(
@@ -99,9 +167,9 @@ def test_endless_object_is_refused() -> None:
 
 def test_image_comes_last_and_only_when_the_stream_ended() -> None:
     output = BuildOutput()
-    events = list(output.feed(_line(aux={"ID": "sha256:1"}) + _line(stream="Successfully built 1\n")))
+    events = list(output.feed(_line(aux={"ID": MADE}) + _line(stream="Successfully built 1\n")))
     assert events == [LogText("Successfully built 1\n")]
-    assert list(output.close()) == [ImageMade("sha256:1")]
+    assert list(output.close()) == [ImageMade(MADE)]
 
 
 def test_stream_without_an_image_is_no_success() -> None:
@@ -113,7 +181,7 @@ def test_stream_without_an_image_is_no_success() -> None:
 
 def test_stream_that_ends_inside_an_object_is_no_success() -> None:
     output = BuildOutput()
-    list(output.feed(_line(aux={"ID": "sha256:1"}) + b'{"stream":'))
+    list(output.feed(_line(aux={"ID": MADE}) + b'{"stream":'))
     with pytest.raises(EngineUnavailable):
         list(output.close())
 
@@ -121,7 +189,7 @@ def test_stream_that_ends_inside_an_object_is_no_success() -> None:
 def test_error_after_the_image_is_a_failure() -> None:
     output = BuildOutput()
     with pytest.raises(BuildFailed, match="could not tag"):
-        list(output.feed(_line(aux={"ID": "sha256:1"}) + _line(errorDetail={"message": "could not tag"})))
+        list(output.feed(_line(aux={"ID": MADE}) + _line(errorDetail={"message": "could not tag"})))
 
 
 def test_text_before_a_failure_is_kept() -> None:
@@ -154,12 +222,12 @@ def test_pull_is_told_at_every_change_and_not_at_every_tick() -> None:
 
 def test_unreadable_progress_is_said_in_the_log() -> None:
     output = BuildOutput()
-    list(output.feed(_line(id="moby.buildkit.trace", aux="%%%") + _line(id="moby.image.id", aux={"ID": "sha256:1"})))
+    list(output.feed(_line(id="moby.buildkit.trace", aux="%%%") + _line(id="moby.image.id", aux={"ID": MADE})))
     list(output.feed(_line(id="moby.buildkit.trace", aux=base64.b64encode(b"\xff" * 9).decode())))
     first, last = output.close()
     assert isinstance(first, LogText)
     assert "2 messages" in first.text
-    assert last == ImageMade("sha256:1")
+    assert last == ImageMade(MADE)
 
 
 @pytest.mark.parametrize(
@@ -173,10 +241,29 @@ def test_unreadable_progress_is_said_in_the_log() -> None:
         ("", "Cannot locate specified Dockerfile: x", "the build failed: Cannot locate specified Dockerfile: x"),
         ("[1/2] FROM x", "pull access denied\nfor x", 'step "[1/2] FROM x" failed: pull access denied for x'),
         ("RUN a", "no active sessions", "docker pull it on the engine first"),
+        ("COPY a /", "write /a: no space left on device", "docker system df shows what takes it, make room there"),
+        ("RUN a", "did not complete successfully: exit code: 137", "than TAGSHIP_BUILD_MEMORY_MB allows"),
     ],
 )
 def test_failure_sentence(step: str, words: str, sentence: str) -> None:
     assert sentence in failure_sentence(step, words, None)
+
+
+@pytest.mark.parametrize("said", ["dd: writing: No space left on device\n", "", "no space left for doubt\n"])
+def test_a_step_that_says_that_the_disk_is_full_is_repeated(said: str) -> None:
+    output = BuildOutput()
+    with pytest.raises(BuildFailed) as failed:
+        list(output.feed(_line(stream=said) + _line(errorDetail={"code": 1, "message": "returned 1"})))
+    assert ("make room" in str(failed.value)) is ("on device" in said)
+
+
+@given(st.lists(st.text('\\"{}a', max_size=9), max_size=6), st.integers(1, 5))
+def test_strings_full_of_escapes_are_found_whole(texts: list[str], size: int) -> None:
+    data = b"".join(_line(stream=text) for text in texts)
+    splitter = JsonSplitter()
+    found = [one for start in range(0, len(data), size) for one in splitter.feed(data[start : start + size])]
+    splitter.close()
+    assert [one["stream"] for one in found] == texts
 
 
 def test_failure_sentence_stays_short() -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from app.builds.builder import base_images, choose_builder
-from app.engine.shape import Builder, EngineInfo
+from app.builds.builder import base_images, choose_builder, not_limited
+from app.engine.shape import Builder, BuildLimits, EngineInfo
 
+DIGEST = f"sha256:{'0' * 64}"
 PLAIN = "FROM busybox\nRUN true\n"
 MODERN = "FROM busybox\nRUN --mount=type=cache,target=/c true\n"
 
@@ -35,11 +36,36 @@ def test_buildkit_builds_unless_only_the_classic_builder_does_it_right(
 
 
 @pytest.mark.parametrize(
+    ("limits", "dockerfile", "chosen", "said"),
+    [
+        (BuildLimits(), PLAIN, Builder.BUILDKIT, None),
+        (BuildLimits(network="none"), PLAIN, Builder.BUILDKIT, None),
+        (BuildLimits(memory_bytes=1), PLAIN, Builder.CLASSIC, None),
+        (BuildLimits(cpus=0.5), PLAIN, Builder.CLASSIC, None),
+        (BuildLimits(cpus=0.5, network="none"), MODERN, Builder.BUILDKIT, "TAGSHIP_BUILD_CPUS cannot be enforced"),
+        (
+            BuildLimits(memory_bytes=1, cpus=0.5),
+            MODERN,
+            Builder.BUILDKIT,
+            "TAGSHIP_BUILD_MEMORY_MB and TAGSHIP_BUILD_CPUS cannot be enforced",
+        ),
+    ],
+)
+def test_limits_want_the_builder_that_keeps_to_them_and_are_never_left_out_silently(
+    limits: BuildLimits, dockerfile: str, chosen: Builder, said: str | None
+) -> None:
+    assert choose_builder(engine(), dockerfile, hidden=False, missing_bases=[], limits=limits) is chosen
+    line = not_limited(chosen, limits)
+    assert (line is None) is (said is None)
+    assert (said or "") in (line or "")
+
+
+@pytest.mark.parametrize(
     ("dockerfile", "bases"),
     [
         ("FROM busybox\n", ["busybox"]),
         ("from --platform=linux/amd64 python:3.12 AS build\nFROM build\nFROM scratch\n", ["python:3.12"]),
-        ("# syntax=docker/dockerfile:1\nARG V=1\nFROM a:$V \\\n  AS x\nFROM b@sha256:0\n", ["a:1", "b@sha256:0"]),
+        (f"# syntax=docker/dockerfile:1\nARG V=1\nFROM a:$V \\\n  AS x\nFROM b@{DIGEST}\n", ["a:1", f"b@{DIGEST}"]),
         ('ARG R=r.example\nARG B="${R}/b"\nFROM $B:${V:-2}\nARG R=x\nFROM $R/c\n', ["r.example/b:2", "r.example/c"]),
         ("ARG R\nFROM ${R:+x/}a${R:+:1}\n", ["a"]),
         (

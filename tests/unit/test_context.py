@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.builds.archive import ContextLimits
 from app.builds.builder import needs_buildkit
 from app.builds.context import ContextRewriter
+from app.builds.limits import ContextLimits
 from app.builds.pipe import PIPE_BYTES, PipeClosed
 from app.builds.stream import open_context
 from app.engine.shape import Builder
@@ -318,9 +318,9 @@ def test_archive_without_commit_is_refused() -> None:
 @pytest.mark.parametrize(
     ("limits", "sentence"),
     [
-        (ContextLimits(entries=3), "more than 3 files"),
-        (ContextLimits(file_bytes=500_000), "at most 500000"),
-        (ContextLimits(total_bytes=1_500_000), "more than 1500000 bytes"),
+        (ContextLimits(entries=3), "more than 3 files and folders; raise TAGSHIP_CONTEXT_MAX_ENTRIES"),
+        (ContextLimits(file_bytes=500_000), "'top/a' has more than 0.476837 MB; raise TAGSHIP_CONTEXT_MAX_FILE_MB"),
+        (ContextLimits(total_bytes=1_572_864), "more than 1.5 MB; raise TAGSHIP_CONTEXT_MAX_MB"),
         (ContextLimits(ratio=10, ratio_after_bytes=100_000), "more than 10 times"),
         (ContextLimits(path_bytes=5), "longer than 5 bytes"),
     ],
@@ -357,12 +357,14 @@ def test_tar_that_ends_early_inside_a_whole_gzip_is_worth_another_try() -> None:
             rewrite(gzip.compress(raw[:cut]), COMMIT)
 
 
-@pytest.mark.parametrize(
-    "data", [b"not gzip at all" * 10, gzip.compress(b"not a tar" * 1000)], ids=["no gzip", "no tar"]
-)
-def test_other_bytes_are_damaged(data: bytes) -> None:
+def test_what_is_no_tar_is_damaged() -> None:
     with pytest.raises(SourceInvalid, match="damaged"):
-        rewrite(data, COMMIT)
+        rewrite(gzip.compress(b"not a tar" * 1000), COMMIT)
+
+
+def test_what_is_no_gzip_went_wrong_on_its_way_and_is_worth_another_try() -> None:
+    with pytest.raises(GitHubUnavailable, match="damaged or none"):
+        rewrite(b"<html>a proxy</html>" * 10, COMMIT)
 
 
 def test_damaged_header_in_the_middle_is_no_end() -> None:
@@ -412,7 +414,7 @@ def test_damage_to_any_header_is_no_end(block: int, lost: bool) -> None:
 def test_damaged_checksum_at_the_end_is_seen() -> None:
     whole = bytearray(packed())
     whole[-6] ^= 1
-    with pytest.raises(SourceInvalid, match="damaged"):
+    with pytest.raises(GitHubUnavailable, match="damaged"):
         rewrite(bytes(whole), COMMIT)
 
 

@@ -7,17 +7,17 @@ from datetime import UTC, datetime
 
 import pytest
 
-from app.builds.model import Build, BuildId, BuildState, Cause, ImageId, Outdated, Queue, needs_build
+from app.builds.model import Build, BuildState, Outdated, Queue, needs_build
 from app.deliveries.model import BuildFor, Ignored, decide
 from app.github.payload import NotATagPush, TagChange, TagPush
 from app.repositories.model import MovedTagPolicy, Repository, RepositoryId
-from app.repositories.recipe import Recipe
+from tests.factories import build_in
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 COMMIT = "a" * 40
 PUSH = TagPush("acme/bre", "v1.0.0", "refs/tags/v1.0.0", TagChange.CREATED, COMMIT)
 REPOSITORY = Repository(
-    RepositoryId(1), "acme/bre", "bre", "*", "Dockerfile", ".", None, {}, MovedTagPolicy.REBUILD, NOW, NOW
+    RepositoryId(1), "acme/bre", "bre", "*", "Dockerfile", ".", None, {}, MovedTagPolicy.REBUILD, NOW, NOW, NOW
 )
 
 
@@ -54,23 +54,7 @@ def test_a_moved_tag_builds_unless_told_not_to() -> None:
 
 
 def build(state: BuildState, commit: str | None = COMMIT) -> Build:
-    return Build(
-        id=BuildId(7),
-        image_id=ImageId(1),
-        cause=Cause.DELIVERY,
-        commit_sha=commit,
-        recipe=Recipe(),
-        state=state,
-        attempt=1,
-        image_ref=None,
-        digest=None,
-        size_bytes=None,
-        error=None,
-        created_at=NOW,
-        started_at=None,
-        finished_at=None,
-        removed_at=None,
-    )
+    return build_in(state, commit)
 
 
 @pytest.mark.parametrize("state", [BuildState.PENDING, BuildState.BUILDING, BuildState.SUCCESS])

@@ -196,10 +196,25 @@ async def test_a_job_that_found_its_lease_lost_settles_nothing() -> None:
 async def test_an_ending_that_fails_is_logged_and_the_loop_goes_on() -> None:
     class Broken(Bench):
         async def crash(self, job: Task, error: Exception) -> None:
-            raise DatabaseUnavailable("away")
+            raise EngineUnavailable("away")
 
     stage = Broken(1, failing(KeyError("a bug")))
     assert events(await turned(stage)) == ["job_crashed", "settling_failed"]
+
+
+async def test_a_crash_is_written_down_as_soon_as_the_database_is_back() -> None:
+    class Patient(Bench):
+        tries = 0
+
+        async def crash(self, job: Task, error: Exception) -> None:
+            self.tries += 1
+            if self.tries == 1:
+                raise DatabaseUnavailable("away")
+            await super().crash(job, error)
+
+    stage = Patient(1, failing(EngineUnavailable("the engine is away")))
+    assert events(await turned(stage)) == ["job_interrupted", "settling_delayed"]
+    assert stage.did == ["crashed: the engine is away"]
 
 
 # ---------------------------------------------------------------- the heartbeat

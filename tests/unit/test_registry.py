@@ -212,6 +212,18 @@ def test_a_failure_tells_whether_another_try_helps(words: str, kind: type[AppErr
     assert isinstance(transfer_failure("push x", words), kind)
 
 
+@pytest.mark.parametrize(
+    ("words", "advice"),
+    [
+        ("received unexpected HTTP status: 500 Internal Server Error", "its own log says why, a full disk for example"),
+        ("write /var/lib/docker/tmp/x: no space left on device", "docker system df"),
+        ("dial tcp 127.0.0.1:5000: connect: connection refused", "is it running, is REGISTRY right?"),
+    ],
+)
+def test_a_failure_says_what_to_look_at(words: str, advice: str) -> None:
+    assert advice in str(transfer_failure("push x", words))
+
+
 def test_signatures_and_passwords_in_addresses_are_left_out() -> None:
     words = 'Put "https://me:canary@s3.example/blob?X-Amz-Signature=canary&x=1": denied\x00'
     sentence = str(transfer_failure("push x", words))

@@ -8,8 +8,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from app.builds.limits import ContextLimits
+from app.engine.shape import BuildLimits
 from app.errors import SettingsInvalid
 from app.settings import Settings, load_settings, secret_fields
+from app.stages import build_limits, context_limits
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -18,6 +21,29 @@ def test_an_empty_environment_is_valid() -> None:
     settings = load_settings({})
     assert (settings.tagship_host, settings.tagship_port) == ("127.0.0.1", 8004)
     assert settings.webhook_secrets == ()
+
+
+def test_builds_are_limited_only_when_that_is_asked_for() -> None:
+    settings = load_settings({})
+    assert build_limits(settings) == BuildLimits()
+    assert settings.tagship_build_log_mb == 64
+    wanted = {"TAGSHIP_BUILD_MEMORY_MB": "512", "TAGSHIP_BUILD_CPUS": "1.5", "TAGSHIP_BUILD_NETWORK": "none"}
+    assert build_limits(load_settings(wanted)) == BuildLimits(512 * 1024 * 1024, 1.5, "none")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("TAGSHIP_BUILD_MEMORY_MB", "15"),
+        ("TAGSHIP_BUILD_MEMORY_MB", "1.5"),
+        ("TAGSHIP_BUILD_CPUS", "0"),
+        ("TAGSHIP_BUILD_CPUS", "inf"),
+        ("TAGSHIP_BUILD_NETWORK", "host"),
+        ("TAGSHIP_BUILD_LOG_MB", "0"),
+    ],
+)
+def test_a_limit_that_is_none_is_refused_by_name(name: str, value: str) -> None:
+    assert [problem.partition(":")[0] for problem in problems(**{name: value})] == [name]
 
 
 def test_every_wrong_setting_is_named_at_once_and_no_value_repeated() -> None:
@@ -185,6 +211,15 @@ def test_what_is_no_key_of_a_github_app_is_refused(key: str, word: str) -> None:
     assert "canary" not in sentence
 
 
+def test_what_a_source_may_hold_is_for_the_operator_to_say() -> None:
+    usual = context_limits(load_settings({}))
+    assert usual == ContextLimits()
+    given = {"TAGSHIP_CONTEXT_MAX_MB": "3", "TAGSHIP_CONTEXT_MAX_FILE_MB": "2", "TAGSHIP_CONTEXT_MAX_ENTRIES": "7"}
+    limits = context_limits(load_settings(given))
+    assert (limits.total_bytes, limits.file_bytes, limits.entries) == (3 * 1024**2, 2 * 1024**2, 7)
+    assert len(problems(**dict.fromkeys(given, "0"))) == 3
+
+
 def test_several_webhook_secrets_are_split() -> None:
     assert load_settings({"GITHUB_WEBHOOK_SECRET": " new , old,"}).webhook_secrets == ("new", "old")
 
@@ -256,3 +291,15 @@ def test_files_of_secrets_that_cannot_be_had_are_named_with_what_else_is_wrong(t
 @pytest.mark.parametrize("name", sorted(Settings.model_fields))
 def test_every_setting_is_in_the_readme(name: str) -> None:
     assert f"`{name.upper()}`" in README.read_text()
+
+
+def test_private_networks_are_a_list_and_none_by_default() -> None:
+    assert load_settings({}).private_networks == ()
+    given = load_settings({"TAGSHIP_NOTIFY_PRIVATE_NETWORKS": " 10.0.0.0/8, fd00::/8,192.0.2.1 "}).private_networks
+    assert [str(network) for network in given] == ["10.0.0.0/8", "fd00::/8", "192.0.2.1/32"]
+
+
+@pytest.mark.parametrize("wrong", ["10.0.0.1/8", "10.0.0.0/33", "mattermost", "10.0.0.0/8;fd00::/8"])
+def test_a_network_that_is_none_is_refused(wrong: str) -> None:
+    with pytest.raises(SettingsInvalid, match="TAGSHIP_NOTIFY_PRIVATE_NETWORKS: must be networks such as"):
+        load_settings({"TAGSHIP_NOTIFY_PRIVATE_NETWORKS": wrong})

@@ -65,6 +65,7 @@ class ChannelOut(Out):
     from_settings: bool = Field(description="its address is SLACK_WEBHOOK_URL")
     events: list[NoticeEvent] | None = Field(description="null: every event")
     enabled: bool
+    disabled_reason: str | None = Field(description="why it switched itself off; null: it did not")
     created_at: Time
     updated_at: Time
 
@@ -77,4 +78,4 @@ class ChannelOut(Out):
 class ChannelTestOut(Out):
     sent: bool = Field(description="whether the receiver took it")
     status: int | None = Field(description="the receiver's HTTP status; null when it could not be reached")
-    answer: str = Field(description="the beginning of what it said, or why it was not sent")
+    answer: str = Field(description="what it said, when that is one word, or why it was not sent")

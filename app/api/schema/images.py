@@ -8,7 +8,7 @@ from pydantic import Field
 
 from app.api.fields import CommitSha, GitTag, ImageName, Repo, RowId, SearchText
 from app.api.schema.base import In, Out, Time
-from app.builds.model import Build, BuildState, Cause, Image
+from app.builds.model import Build, BuildState, Image, Source
 
 if TYPE_CHECKING:
     from app.engine.shape import ImageInfo
@@ -66,7 +66,7 @@ class BuildOut(Out):
     commit_sha: str | None
     state: BuildState
     attempt: int
-    cause: Cause
+    source: Source
     delivery: str | None
     image_ref: str | None
     digest: str | None

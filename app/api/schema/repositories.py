@@ -20,6 +20,7 @@ class RepositoryIn(In):
     target: Target | None = None
     build_args: BuildArgs = Field(default_factory=dict)
     on_moved_tag: Annotated[MovedTagPolicy, Field(strict=False)] = MovedTagPolicy.REBUILD
+    backfill: bool = False
 
 
 class RepositoryPatch(In):
@@ -32,6 +33,7 @@ class RepositoryPatch(In):
     target: Target | None = None
     build_args: BuildArgs = Field(default_factory=dict)
     on_moved_tag: Annotated[MovedTagPolicy, Field(strict=False)] = MovedTagPolicy.REBUILD
+    backfill: bool = False
 
 
 class RepositoryQuery(PageQuery):
@@ -39,6 +41,10 @@ class RepositoryQuery(PageQuery):
 
 
 class RepositoryOut(Out):
+    """``backfill``: builds of the tags that were there before are still owed. ``last_looked_at`` is when the tags were
+    listed on GitHub last, ``look_error`` why that did not work since.
+    """
+
     id: int
     repo: str
     image_name: str
@@ -48,6 +54,9 @@ class RepositoryOut(Out):
     target: str | None
     build_args: dict[str, str]
     on_moved_tag: MovedTagPolicy
+    backfill: bool
+    last_looked_at: Time | None
+    look_error: str | None
     created_at: Time
     updated_at: Time
 
