@@ -12,7 +12,7 @@ create type moved_tag_policy as enum ('rebuild', 'ignore');
 create table repositories (
   id            bigint generated always as identity primary key,
   repo          text not null,                                   -- owner/name as GitHub spells it
-  github_id     bigint,                                          -- stable across renames; learned from deliveries
+  github_id     bigint,                                          -- stable across renames; nothing learns it yet
   image_name    text not null unique,                            -- two entries never write the same image
   tag_pattern   text not null default '*',
   dockerfile    text not null default 'Dockerfile',

@@ -34,6 +34,7 @@ def process_with_clock(scene: Scene, file: Path) -> AbstractAsyncContextManager[
     """
     return scene.tagship(
         log="wrong",
+        TAGSHIP_LEASE_S="8",
         LD_PRELOAD=libfaketime(),
         FAKETIME_DONT_FAKE_MONOTONIC="1",
         FAKETIME_NO_CACHE="1",
@@ -45,13 +46,13 @@ def process_with_clock(scene: Scene, file: Path) -> AbstractAsyncContextManager[
 async def test_a_clock_that_is_wrong_and_jumps_costs_no_lease_and_no_attempt(scene: Scene, tmp_path: Path) -> None:
     clock = tmp_path / "clock"
     clock.write_text("+3600")
-    slow = {"Dockerfile": DOCKERFILE.replace("RUN chmod +x serve", "RUN chmod +x serve; sleep 5")}  # past a lease
+    slow = {"Dockerfile": DOCKERFILE.replace("RUN chmod +x serve", "RUN chmod +x serve; sleep 9")}  # past a lease
     async with process_with_clock(scene, clock) as wrong:
         [product] = await scene.prepare(wrong)
         await scene.release("v1.1.0", slow)
         await until(lambda: is_building(scene), "the build has been claimed")
         clock.write_text("-3600")
-        async with scene.tagship("worker", ready=False, log="right") as right:
+        async with scene.tagship("worker", ready=False, log="right", TAGSHIP_LEASE_S="8") as right:
             await shipped(scene, wrong, product, "v1.1.0")
             clock.write_text("+3600")
             await scene.release("v1.2.0")

@@ -1,5 +1,5 @@
-"""SIGTERM in the states that a pushed tag passes through: the process ends well in time, holds nothing any more, and the
-next one goes on at once.
+"""SIGTERM in the states that a pushed tag passes through: the process ends well in time, holds nothing any more, and
+the next one goes on at once.
 """
 
 from __future__ import annotations
