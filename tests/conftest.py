@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Final
 
@@ -15,8 +16,11 @@ TIERS: Final = ("unit", "loopback", "store", "engine", "story", "fault")
 NEED_ENGINE: Final = {"engine", "story", "fault"}
 LEFT_OUT: Final = pytest.StashKey[int]()
 
-# How long an example takes says how busy the machine is, and nothing about what is tested.
-settings.register_profile("tagship", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# How long an example takes says how busy the machine is, and nothing about what is tested. CI tries the same examples
+# every time, as Hypothesis's own profile for it does; whoever runs the tests by hand looks for new ones.
+settings.register_profile(
+    "tagship", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=bool(os.environ.get("CI"))
+)
 settings.load_profile("tagship")
 
 
