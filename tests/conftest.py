@@ -35,6 +35,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         tier = item.path.relative_to(TESTS).parts[0] if item.path.is_relative_to(TESTS) else ""
         if tier in TIERS:
             item.add_marker(tier)
+        # A group runs one after the other, in one process: all of the engine's tests, and those of each other module.
+        item.add_marker(pytest.mark.xdist_group("engine" if tier == "engine" else str(item.path)))
         (left_out if config.getoption("no_engine") and tier in NEED_ENGINE else kept).append(item)
     config.stash[LEFT_OUT] = len(left_out)
     if left_out:

@@ -165,6 +165,7 @@ async def test_what_a_classic_build_left_on_a_dead_engine_goes_at_the_next_start
 
             await until(running, "the step runs")
             await mortal.kill()
+            await tagship.becomes(f"/images/{image['id']}", "build_status", "pending")
             await tagship.post(f"/images/{image['id']}/cancel")
             await tagship.becomes(f"/images/{image['id']}", "build_status", "cancelled")
         await mortal.start()
