@@ -12,9 +12,11 @@ from app.postgres.queries import load_queries, sql_folder
 from tests.postgres import execute, fresh_database
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     import asyncpg
 
-    from app.postgres.pool import Pool
+    from app.postgres.pool import Dedicated
 
 APP: Final = sql_folder().parent / "app"
 STAGES: Final = sorted(file.stem for file in (sql_folder() / "queries").glob("*.sql"))
@@ -52,13 +54,21 @@ async def facts_of(dsn: str) -> dict[str, list[str]]:
     return {kind: sorted(text for text in found if "schema_migrations" not in text) for kind, found in texts.items()}
 
 
+@pytest.fixture(scope="module")
+async def migrated(server: str, template: str) -> AsyncIterator[Dedicated]:
+    """A connection to one database for all queries, which are prepared and never run."""
+    async with fresh_database(server, template) as dsn:
+        conn = await connect(dsn)
+        yield conn
+        await conn.close(timeout=5)
+
+
 @pytest.mark.parametrize(
     ("stage", "name"),
     [pytest.param(stage, name, id=f"{stage}.{name}") for stage in STAGES for name in load_queries(stage)],
 )
-async def test_query_is_valid_on_the_migrated_database(pool: Pool, stage: str, name: str) -> None:
-    async with pool.acquire() as conn:
-        await conn.prepare(load_queries(stage)[name])
+async def test_query_is_valid_on_the_migrated_database(migrated: Dedicated, stage: str, name: str) -> None:
+    await migrated.prepare(load_queries(stage)[name])
 
 
 @pytest.mark.parametrize("stage", STAGES)
