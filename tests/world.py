@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from app.api.services import Services
     from app.engine.client import Engine
+    from app.engine.shape import ImageInfo
 
 TOKEN: Final = "story-token-0123456789"
 SECRET: Final = "It's a Secret to Everybody"
@@ -247,21 +248,21 @@ async def clean_engine(services: Services, run: str) -> None:
 
 
 async def clean_images(engine: Engine, word: str) -> None:
-    """Remove the images whose names hold a word, and what is left of those that a newer build took the name from."""
-    for image in await list_images(engine):
-        source = image.labels.get("org.opencontainers.image.source", "")
-        if any(word in tag for tag in image.tags) or word in source:
-            await _remove_when_free(engine, image.id)
+    """Remove the images whose names hold a word, and what is left of those that a newer build took the name from.
+
+    One is held until its children have gone, and the last container of a removed service.
+    """
+
+    async def gone() -> bool:
+        left = [image for image in await list_images(engine) if _is_about(image, word)]
+        for image in left:
+            with suppress(EngineRefused):
+                await remove_image(engine, image.id, force=True)
+        return not left
+
+    await until(gone, f"the images of {word} can be removed", 60)
 
 
-async def _remove_when_free(engine: Engine, image_id: str) -> None:
-    """An image is held until the last container of a removed service has gone."""
-
-    async def look() -> bool:
-        try:
-            await remove_image(engine, image_id, force=True)
-        except EngineRefused:
-            return False
-        return True
-
-    await until(look, f"image {image_id} can be removed", 30)
+def _is_about(image: ImageInfo, word: str) -> bool:
+    source = image.labels.get("org.opencontainers.image.source", "")
+    return any(word in tag for tag in image.tags) or word in source

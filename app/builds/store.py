@@ -157,7 +157,10 @@ async def fail(conn: Connection, lease: Lease, error: str) -> bool:
 
 
 async def cancel_if_wanted(conn: Connection, lease: Lease, reason: str) -> bool:
-    """building -> cancelled if somebody asked for that; False when nobody did, or the lease was lost."""
+    """building -> cancelled if somebody asked for that; False when nobody did, or the lease was lost. Nobody asks any
+    more until the transaction ends.
+    """
+    await conn.fetchval(SQL.lock_build, lease.row_id)
     done = await conn.fetchval(SQL.cancel_if_wanted, lease.row_id, lease.token, reason) is not None
     if done:
         await wake(conn, log_topic(lease.row_id))
@@ -185,6 +188,7 @@ async def expired(conn: Connection) -> list[tuple[Lease, int]]:
 
 async def cancel(conn: Connection, build_id: int) -> Cancel:
     """Cancel a waiting build, or ask for the end of a running one, whose worker hears of it at once."""
+    await conn.fetchval(SQL.lock_build, build_id)
     if await conn.fetchval(SQL.cancel_pending, build_id) is not None:
         await wake(conn, log_topic(build_id))
         return Cancel.ASKED

@@ -46,6 +46,10 @@ with older as (
 update docker_images set latest_build_id = made.id from made where docker_images.id = $1
 returning made.id, pg_notify('tagship', $7);
 
+-- name: lock_build
+-- Let the end of a build and the wish to cancel it come one after the other: each must see what the other did.
+select id from builds where id = $1 for no key update;
+
 -- name: cancel_pending
 -- pending -> cancelled, by a person.
 update builds set state = 'cancelled', finished_at = now(), error = 'cancelled before it began'

@@ -103,10 +103,13 @@ class PrivateEngine:
             await until(answers, f"the engine at {self.host} answers", 60)
 
     async def kill(self) -> None:
-        """End dockerd and containerd as a crash does: at once, and with their containers still there."""
+        """End dockerd, containerd and all they ran as the crash of a machine does: at once, and with their containers
+        still on record. A step of BuildKit's would outlive its dockerd otherwise, and keep its address on the network.
+        """
         self._signal(signal.SIGKILL, *self._daemons)
         for daemon in self._daemons.values():
             await daemon.wait()
+        await self._inside("sh", "-c", "kill -9 -1; true")
         self._daemons.clear()
 
     def freeze(self) -> None:

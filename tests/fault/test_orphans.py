@@ -150,9 +150,9 @@ async def test_what_a_classic_build_left_on_a_dead_engine_goes_at_the_next_start
 ) -> None:
     async with new_scene(tmp_path, database, DOCKER_HOST=mortal.host) as scene, gate(mortal) as way:
 
-        async def left() -> list[str]:
+        async def left(state: str = "") -> list[str]:
             found = await scene.engine.call("look", "containers/json?all=1")
-            return [entry["Id"] for entry in found if f":{way.port}/" in entry["Command"]]
+            return [entry["Id"] for entry in found if f":{way.port}/" in entry["Command"] and state in entry["State"]]
 
         async with scene.tagship() as tagship:
             scene.listen(tagship)
@@ -161,7 +161,8 @@ async def test_what_a_classic_build_left_on_a_dead_engine_goes_at_the_next_start
             image = await scene.image_of(tagship, "v1.0.0")
 
             async def running() -> bool:
-                return bool(shells(way.port))
+                """As the engine says: then it has it on disk, and knows of it when it is started again."""
+                return bool(await left("running"))
 
             await until(running, "the step runs")
             await mortal.kill()
@@ -187,6 +188,7 @@ async def test_what_a_classic_build_left_on_a_dead_engine_goes_at_the_next_start
                 [removed] = await until(said, "the next start has removed ours")
             assert removed["container_id"] == ours
             assert set(await left()) == others
+            assert shells(way.port) == []
         finally:
             for other in others:
                 await scene.engine.call("remove", f"containers/{other}?force=1", "DELETE")

@@ -12,6 +12,7 @@ from app.postgres.pool import transaction
 from app.queue.lease import Beat
 from app.repositories.recipe import Recipe
 from tests.factories import claim_build, claimed_build, expire, queue_build, succeed
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -171,3 +172,26 @@ async def test_a_stopping_worker_hands_back_and_never_uses_up_the_last_attempt(p
         async with transaction(pool) as conn:
             assert await store.hand_back(conn, claimed.lease)
     assert (await read(pool, build_id)).state is BuildState.PENDING
+
+
+async def test_a_cancel_that_meets_the_end_of_an_attempt_sees_what_became_of_it(pool: Pool) -> None:
+    _, build_id = await queue_build(pool)
+    claimed = await claim_build(pool)
+    assert claimed is not None
+
+    async def cancel() -> store.Cancel:
+        async with transaction(pool) as conn:
+            return await store.cancel(conn, build_id)
+
+    async with transaction(pool) as conn:
+        assert not await store.cancel_if_wanted(conn, claimed.lease, "cancelled")
+        cancelling = asyncio.create_task(cancel())
+        waiting = "select exists (select from pg_locks where not granted)"
+
+        async def waits() -> bool:
+            return bool(await pool.fetchval(waiting))
+
+        await until(waits, "the cancel waits for the end of the attempt")
+        assert await store.retry(conn, claimed.lease, 0)
+    assert await cancelling is store.Cancel.ASKED
+    assert (await read(pool, build_id)).state is BuildState.CANCELLED
