@@ -45,6 +45,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for report in terminalreporter.getreports("passed"):
+        for name, value in report.user_properties:  # what was measured, and is no reason to fail
+            terminalreporter.write_line(f"{report.location[2]}: {name}: {value}")
     if left_out := config.stash.get(LEFT_OUT, 0):
         terminalreporter.write_line(
             f"--no-engine: {left_out} tests of tests/engine, tests/story and tests/fault did NOT run"

@@ -16,7 +16,7 @@ from tests.postgres import execute
 from tests.world import DOCKERFILE, SECRET
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 
     from tests.fault.scene import Scene
     from tests.load import Answer, Request
@@ -100,7 +100,9 @@ def check(requests: Sequence[Request], answers: Iterable[Answer], stored: Mappin
 
 
 @pytest.mark.timeout(400)
-async def test_burst_loses_and_doubles_nothing_while_builds_run(scene: Scene) -> None:
+async def test_burst_loses_and_doubles_nothing_while_builds_run(
+    scene: Scene, record_property: Callable[[str, object], None]
+) -> None:
     async with busy(scene) as (tagship, repos):
         requests = Burst(SECRET, repos).mixed(DELIVERIES)
         async with watched_memory(tagship.process.pid) as memory:
@@ -112,7 +114,7 @@ async def test_burst_loses_and_doubles_nothing_while_builds_run(scene: Scene) ->
         stored = await scene.rows(STORED)
         await tagship.terminate()
     held = tagship.events("loop_held")[-1]
-    print(f"\n{figures}\n{memory}\n{held}")
+    record_property("figures", f"{figures}; {memory}; longest step {held['processor_ms']:.1f} ms of processor time")
 
     assert tagship.events("worker_lost") == [], "the burst left the heartbeats their connections"
     assert len(answers) == DELIVERIES

@@ -12,13 +12,17 @@ from tests.fault.fleet import SERVICE, all_rolled_out, fleet, loop_held, most_at
 from tests.waiting import until
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.fault.scene import Scene
 
 PRODUCTS: Final = 12
 
 
 @pytest.mark.timeout(600)
-async def test_one_build_rolls_out_a_fleet_and_every_rollout_is_told_once(scene: Scene) -> None:
+async def test_one_build_rolls_out_a_fleet_and_every_rollout_is_told_once(
+    scene: Scene, record_property: Callable[[str, object], None]
+) -> None:
     async with fleet(scene, PRODUCTS) as (tagship, made):
         await loop_held(tagship)
         scene.slack.fail_next(429, retry_after_s=1, times=5)
@@ -35,7 +39,11 @@ async def test_one_build_rolls_out_a_fleet_and_every_rollout_is_told_once(scene:
         held = await loop_held(tagship)
         builds = await scene.rows("select id from builds order by id")
         remaining = [product["slug"] for product in await tagship.get("/products")]
-    print(f"\n{PRODUCTS} rollouts in {seconds:.1f} s; slowest answer of the API {slowest * 1000:.0f} ms\n{held}")
+    record_property(
+        "figures",
+        f"{PRODUCTS} rollouts in {seconds:.1f} s; slowest answer of the API {slowest * 1000:.0f} ms;"
+        f" longest step {held['processor_ms']:.1f} ms of processor time",
+    )
 
     assert len(builds) == 2, "one for each tag"
     assert {one["build_id"] for one in rollouts} == {builds[1]["id"]}
