@@ -46,10 +46,13 @@ PASSING: Final = (
     asyncpg.ReadOnlySQLTransactionError,
 )
 
-# Whoever vanishes without a word (a host that died, a network that swallows packets) must not keep its row locks: a
-# server would wait for two hours. Statements and not startup parameters, which connection poolers refuse.
+# A connection that broke in the middle of something may complain of its own state before it knows that it is gone.
+BROKEN: Final = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+
+# Whoever vanishes without a word (a process that hangs, a host that died, a network that swallows packets) must not
+# keep its row locks: a server would wait for two hours. Statements and not startup parameters, which poolers refuse.
 SESSION: Final = """
-set idle_in_transaction_session_timeout = '60s';
+set idle_in_transaction_session_timeout = '10s';
 set tcp_keepalives_idle = 30;
 set tcp_keepalives_interval = 10;
 set tcp_keepalives_count = 3"""
@@ -106,7 +109,7 @@ async def transaction(pool: Pool) -> AsyncIterator[Connection]:
     """
     try:
         conn = await pool.acquire(timeout=ACQUIRE_S)
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except BROKEN as error:
         raise DatabaseUnavailable(f"PostgreSQL gave no connection: {reason(error)}") from error
     loop, cause, cut = asyncio.get_running_loop(), None, None
     try:
@@ -116,10 +119,13 @@ async def transaction(pool: Pool) -> AsyncIterator[Connection]:
             except BaseException as error:
                 cause, cut = error, loop.call_later(END_S, conn.terminate)
                 raise
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except BROKEN as error:
         if isinstance(cause, asyncio.CancelledError):
             raise cause from error
-        gone = _gone(conn)
+        gone = _gone(conn) or isinstance(error, asyncpg.InternalClientError)
+        if isinstance(error, asyncpg.InternalClientError):
+            with suppress(asyncpg.InterfaceError):
+                conn.terminate()
         if gone or isinstance(error, asyncpg.ReadOnlySQLTransactionError):
             with suppress(asyncpg.InterfaceError):  # the pool is being closed
                 await pool.expire_connections()  # the others were opened to the same server, as it was then
@@ -157,7 +163,7 @@ def _gone(conn: Connection) -> bool:
 async def _give_back(pool: Pool, conn: Pooled, cut: asyncio.TimerHandle | None) -> None:
     """Let others have the connection; one that breaks meanwhile is closed, and changes nothing about what was done."""
     try:
-        with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        with suppress(*BROKEN):
             await pool.release(conn, timeout=GIVE_BACK_S)
     finally:
         if cut is not None:

@@ -166,7 +166,7 @@ async def test_a_transaction_cancelled_behind_a_silent_network_lets_go(
 async def test_locks_of_whoever_vanished_are_given_up(
     database: str, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pools, "SESSION", pools.SESSION.replace("60s", "100ms"))
+    monkeypatch.setattr(pools, "SESSION", pools.SESSION.replace("10s", "100ms"))
     await pool.execute("insert into channels (name, kind) values ('a', 'slack')")
     vanished = await create_pool(database, size=1)
     with pytest.raises(DatabaseUnavailable, match="PostgreSQL ended the transaction"):
@@ -182,7 +182,7 @@ async def test_locks_of_whoever_vanished_are_given_up(
 async def test_sessions_keep_what_the_pool_set_for_them(pool: Pool) -> None:
     for _ in range(2):
         async with transaction(pool) as conn:
-            assert await conn.fetchval("show idle_in_transaction_session_timeout") == "1min"
+            assert await conn.fetchval("show idle_in_transaction_session_timeout") == "10s"
 
 
 async def test_a_server_that_takes_no_writes_is_said_and_asked_anew(server: str, database: str, pool: Pool) -> None:
