@@ -56,9 +56,9 @@ update builds set state = 'cancelled', finished_at = now(), error = 'cancelled b
  where id = $1 and state = 'pending' returning id;
 
 -- name: ask_to_cancel
--- Ask the worker of a running build to stop it; false: somebody has asked before; no row: it does not run.
+-- Ask the worker of a running build, which is locked, to stop it; false: somebody has asked before; no row: it does not run.
 update builds b set cancel_requested_at = coalesce(b.cancel_requested_at, now())
-  from (select id, cancel_requested_at is null as is_new from builds where id = $1 for no key update) before
+  from (select id, cancel_requested_at is null as is_new from builds where id = $1) before
  where b.id = before.id and b.state = 'building' returning before.is_new;
 
 -- name: claim_build
