@@ -14,9 +14,9 @@ import structlog
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from app.api.app import create_app
 from app.errors import AddressUnusable
 from app.main import Workers, database, open_services, running_workers
+from app.web import create_app
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -442,13 +442,25 @@ create table tokens (
 );
 create unique index tokens_by_name on tokens (name) where revoked_at is null;
 
+-- People who signed in to the dashboard. A session lasts no longer than the token that it was begun with.
+create table sessions (
+  id         bigint generated always as identity primary key,
+  hash       bytea not null unique,                              -- SHA-256 of what the cookie holds
+  token_id   bigint references tokens,                           -- null: the administrator's token of the settings,
+  token_hash bytea not null,                                     -- which another may have taken the place of since
+  created_at timestamptz not null default now(),
+  used_at    timestamptz not null default now(),                 -- to the minute
+  expires_at timestamptz not null                                -- moves on while it is used
+);
+create index sessions_by_expiry on sessions (expires_at);
+
 -- One row for each change that somebody asked for, written in the transaction that makes the change.
 create table audit_log (
   id           bigint generated always as identity primary key,
   at           timestamptz not null default now(),
   actor        text not null,                                    -- the token's name, who pushed the tag, or tagship
   token_id     bigint references tokens,
-  via          text not null,                                    -- api, cli, webhook, reconcile
+  via          text not null,                                    -- api, cli, dashboard, webhook, reconcile
   address      text,                                             -- the client's, as far as the proxy before us says
   action       text not null,                                    -- the operation's name, as in the OpenAPI document
   subject      text not null,                                    -- what kind of thing it was done to

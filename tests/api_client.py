@@ -11,13 +11,13 @@ import httpx
 
 from app.access.model import Role, new_token
 from app.access.store import insert_token
-from app.api.app import create_app
 from app.api.services import Services
 from app.postgres.listen import Wakeups
 from app.postgres.pool import transaction
 from app.settings import load_settings
 from app.slack.client import SlackClient
 from app.slack.guard import Guard
+from app.web import create_app
 from tests.factories import VAULT
 
 if TYPE_CHECKING:

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 
-from app.api.app import create_app
 from app.engine.image import list_images, remove_image
 from app.engine.service import remove_service
 from app.errors import EngineRefused
 from app.main import Workers, open_services, running_workers
 from app.settings import Settings, load_settings
+from app.web import create_app
 from tests.fakes.github import LocalGitHub
 from tests.fakes.serving import serve
 from tests.fakes.slack import LocalSlack, Message

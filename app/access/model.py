@@ -36,6 +36,7 @@ class Via(StrEnum):
 
     API = "api"
     CLI = "cli"
+    DASHBOARD = "dashboard"
     WEBHOOK = "webhook"
     RECONCILE = "reconcile"
 

@@ -1,5 +1,5 @@
-"""Everything under /api/v1 needs ``Authorization: Bearer <token>``; checked before any handler and before the body
-is read. What a token is good for is its role, which each operation asks for.
+"""Everything under /api/v1 needs ``Authorization: Bearer <token>``, or a session of the dashboard; checked before any
+handler and before the body is read. What a token is good for is its role, which each operation asks for.
 
 Whoever presents wrong tokens has to pause. Nobody guesses 256 random bits: the pause spares the database. It must not
 lock out the right tokens of others behind the same proxy, so that a client that has to pause is still let in with the
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, cast
 import structlog
 from starlette.requests import Request
 
+from app.access import sessions
 from app.access.model import ADMINISTRATOR, Act, Principal, Role, Via, hash_of
 from app.access.store import principal_of, valid_hashes
 from app.access.throttle import Throttle, client_of
@@ -29,6 +30,7 @@ from app.settings import LONGEST_TOKEN
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
+    from app.access.sessions import Session
     from app.postgres.pool import Pool
 
 log = structlog.get_logger(__name__)
@@ -37,17 +39,48 @@ CLI_AGENT: Final = "tagship-cli/"
 MOST_WRONG: Final = 10
 WINDOW_S: Final = 60.0
 FRESH_S: Final = 1.0
+SAFE: Final = {"GET", "HEAD", "OPTIONS"}
+CSRF_HEADER: Final = "X-CSRF-Token"
+
+
+class Doorkeeper:
+    """Lets in whoever presents a valid token; one for all doors of a process, so that wrong tokens count together."""
+
+    def __init__(self) -> None:
+        self._wrong = Throttle(MOST_WRONG, WINDOW_S)
+        self._hashes = _ValidHashes()
+
+    async def admit(self, request: Request, token: str) -> Principal:
+        """Whoever the token stands for; raises the 401, the 429, or ``DatabaseUnavailable``."""
+        services = services_of(request)
+        if not token:
+            raise _unauthorized()
+        if hmac.compare_digest(hash_of(token), hash_of(services.api_token)):
+            return Principal(ADMINISTRATOR, Role.ADMIN, None)
+        client = client_of(request.client.host) if request.client else None  # None: all of a Unix socket
+        now = asyncio.get_running_loop().time()
+        wait_s = self._wrong.wait_s(client, now) if client is not None else 0.0
+        if wait_s and not await self._hashes.hold(services.pool, token):
+            raise _too_many(wait_s)
+        async with transaction(services.pool) as conn:
+            principal = await principal_of(conn, token)
+        if principal is None:
+            if client is not None and self._wrong.failed(client, now):
+                log.warning("wrong_tokens_throttled", address=client, seconds=WINDOW_S)
+            raise _unauthorized()
+        return principal
 
 
 class BearerAuth:
     """ASGI middleware: 401 as a problem unless a valid token is presented, 429 after too many wrong ones; it leaves the
     ``Principal`` in the request's state.
+
+    The dashboard's pages call the API with the cookie of their session instead. A browser sends a cookie along
+    whoever made it ask, so that a change must also carry the session's CSRF token.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-        self._wrong = Throttle(MOST_WRONG, WINDOW_S)
-        self._hashes = _ValidHashes()
+    def __init__(self, app: ASGIApp, doorkeeper: Doorkeeper) -> None:
+        self._app, self._doorkeeper = app, doorkeeper
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -66,24 +99,32 @@ class BearerAuth:
         await self._app(scope, receive, send)
 
     async def _authenticate(self, request: Request) -> Principal:
-        """Whoever the request comes from; raises the 401, the 429, or ``DatabaseUnavailable``."""
-        services, token = services_of(request), token_of(request.headers.get("authorization", ""))
-        if not token:
-            raise _unauthorized()
-        if hmac.compare_digest(hash_of(token), hash_of(services.api_token)):
-            return Principal(ADMINISTRATOR, Role.ADMIN, None)
-        client = client_of(request.client.host) if request.client else None  # None: all of a Unix socket
-        now = asyncio.get_running_loop().time()
-        wait_s = self._wrong.wait_s(client, now) if client is not None else 0.0
-        if wait_s and not await self._hashes.hold(services.pool, token):
-            raise _too_many(wait_s)
-        async with transaction(services.pool) as conn:
-            principal = await principal_of(conn, token)
-        if principal is None:
-            if client is not None and self._wrong.failed(client, now):
-                log.warning("wrong_tokens_throttled", address=client, seconds=WINDOW_S)
-            raise _unauthorized()
-        return principal
+        if "authorization" not in request.headers and (session := await session_behind(request)) is not None:
+            if request.method not in SAFE:
+                need_csrf_token(session, request.headers.get(CSRF_HEADER, ""))
+            return session.principal
+        return await self._doorkeeper.admit(request, token_of(request.headers.get("authorization", "")))
+
+
+async def session_behind(request: Request) -> Session | None:
+    """The session whose cookie came with this request, which its state keeps; None when nobody is signed in."""
+    services, cookie = services_of(request), request.cookies.get(sessions.COOKIE, "")
+    if not cookie:
+        return None
+    async with transaction(services.pool) as conn:
+        session = await sessions.find(conn, services.vault, cookie, services.api_token)
+    if session is not None:
+        request.state.session = session
+    return session
+
+
+def need_csrf_token(session: Session, presented: str) -> None:
+    """Raise the 403 unless a change carries the token that only pages of the session's own have."""
+    if not hmac.compare_digest(session.csrf.encode(), presented.encode("utf-8", "surrogatepass")):
+        raise Problem(
+            HTTPStatus.FORBIDDEN,
+            f"a change by the cookie of a session must carry its CSRF token in {CSRF_HEADER}; load the page again",
+        )
 
 
 class _ValidHashes:
@@ -144,5 +185,7 @@ def act_of(request: Request) -> Act:
     """What this request does, for the audit log; ``operation`` is put into its state when it is dispatched."""
     principal = principal_behind(request)
     via = Via.CLI if request.headers.get("user-agent", "").startswith(CLI_AGENT) else Via.API
+    if hasattr(request.state, "session"):
+        via = Via.DASHBOARD
     address = request.client.host if request.client else None
     return Act(principal.name, principal.token_id, via, address, request.state.operation)

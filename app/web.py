@@ -14,11 +14,13 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route
 
 from app.api import health
-from app.api.auth import BearerAuth
+from app.api.auth import BearerAuth, Doorkeeper
 from app.api.docs import docs_routes
 from app.api.headers import SecurityHeaders
 from app.api.operation import routes_of
 from app.api.operations import OPERATIONS
+from app.dashboard.pages import dashboard_routes
+from app.dashboard.prefix import PathPrefix
 from app.deliveries.http import WebhookEndpoint
 from app.errors import (
     AppError,
@@ -53,14 +55,15 @@ STATUS_OF: dict[type[AppError], HTTPStatus] = {
 
 def create_app(services: Services) -> ASGIApp:
     """The application over these services. It owns nothing: whoever made the services closes them."""
-    webhook = WebhookEndpoint(services.pool, services.settings.webhook_secrets)
+    webhook, doorkeeper = WebhookEndpoint(services.pool, services.settings.webhook_secrets), Doorkeeper()
     app = Starlette(
         routes=[
             Route("/healthz", health.healthz),
             Route("/readyz", health.readyz),
             Route("/webhooks/github", webhook.answer, methods=["POST"]),
             *docs_routes(OPERATIONS, prefix=API),
-            Mount(API, routes=routes_of(OPERATIONS), middleware=[Middleware(BearerAuth)]),
+            Mount(API, routes=routes_of(OPERATIONS), middleware=[Middleware(BearerAuth, doorkeeper)]),
+            *dashboard_routes(services, doorkeeper),
         ],
         exception_handlers={
             Problem: _problem,
@@ -71,7 +74,8 @@ def create_app(services: Services) -> ASGIApp:
         },
     )
     app.state.services = services
-    return SecurityHeaders(app, https=services.settings.public_url.startswith("https://"))
+    public_url = services.settings.public_url
+    return SecurityHeaders(PathPrefix(app, public_url), https=public_url.startswith("https://"))
 
 
 async def _problem(_request: Request, error: Exception) -> Response:

@@ -1,0 +1,36 @@
+"""The table of contents of the dashboard: every route of it, and the module that answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from app.access.model import Role
+from app.dashboard import activity, deliveries, images, overview, products, settings
+from app.dashboard.live import live_route
+from app.dashboard.shell import page
+from app.dashboard.signin import signin_routes
+from app.dashboard.static import STATIC_ROUTES
+
+if TYPE_CHECKING:
+    from starlette.routing import BaseRoute
+
+    from app.api.auth import Doorkeeper
+    from app.api.services import Services
+
+
+def dashboard_routes(services: Services, doorkeeper: Doorkeeper) -> list[BaseRoute]:
+    """Every route of the dashboard."""
+    return [
+        *signin_routes(doorkeeper),
+        *STATIC_ROUTES,
+        live_route(services),
+        page("/", overview.show),
+        page("/images", images.show_list),
+        page("/images/{id}", images.show),
+        page("/products", products.show_list),
+        page("/products/{id}", products.show),
+        page("/deliveries", deliveries.show_list),
+        page("/deliveries/{id}", deliveries.show),
+        page("/activity", activity.show),
+        page("/settings", settings.show, role=Role.READ),
+    ]
