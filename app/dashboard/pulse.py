@@ -37,16 +37,16 @@ class Pulse:
         self._pool = pool
         self._marks: Mapping[str, str] = {}
         self._watchers: set[Watcher] = set()
-        self._beating: asyncio.Task[None] | None = None
+        self.beating: asyncio.Task[None] | None = None
 
     @contextmanager
     def watch(self) -> Iterator[Watcher]:
         """Somebody who is told from now on, and at once of every topic: a page may be older than its stream."""
         watcher = Watcher()
         self._watchers.add(watcher)
-        if self._beating is None or self._beating.done():
+        if self.beating is None or self.beating.done():
             self._marks = {}
-            self._beating = asyncio.create_task(self._beat())
+            self.beating = asyncio.create_task(self._beat())
         elif self._marks:
             watcher.tell(frozenset(self._marks))
         try:

@@ -12,7 +12,6 @@ import pytest
 import structlog
 
 from app.access.model import Role, hash_of
-from app.api.app import create_app
 from app.api.operations import OPERATIONS
 from app.deliveries.store import take_in
 from app.github.client import GitHubClient
@@ -23,6 +22,7 @@ from app.postgres.pool import transaction
 from app.repositories.model import MovedTagPolicy
 from app.repositories.recipe import Recipe
 from app.repositories.store import insert as insert_repository
+from app.web import create_app
 from tests.api_client import ADDRESS, ADMIN_TOKEN, api_services, asking, audit_rows, refused_fields, token_for
 from tests.factories import VAULT, queue_build
 from tests.fakes.github import LocalGitHub

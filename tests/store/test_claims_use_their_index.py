@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.postgres.pool import transaction
+from app.postgres.pool import connect
 from app.postgres.queries import load_queries
+from tests.postgres import fresh_database
 
 if TYPE_CHECKING:
-    from app.postgres.pool import Connection, Pool
+    from collections.abc import AsyncIterator
+
+    from app.postgres.pool import Dedicated
 
 TOKEN = "'00000000-0000-0000-0000-000000000000'::uuid"
 CASES = [
@@ -40,24 +43,44 @@ insert into looks (repo, run_after) select 'a/' || n, now() + n * interval '1 se
 insert into seen_tags (repo, tag) select repo, 'v' || n from looks, generate_series(1, 5) n;
 insert into channels (name, kind) values ('c', 'slack');
 insert into notices (channel_id, event, subject_id, facts, state, finished_at)
-  select 1, 'rollout_done', n, '{}', 'sent', now() from generate_series(1, 3000) n;
+  select 1, 'rollout_done', n, '{}', 'sent', now() from generate_series(1, 3000) n
 """
 
 
-async def fill(conn: Connection) -> None:
-    for statement in FILL.split(";\n"):
-        if statement.strip():
-            await conn.execute(statement)
-    for table in ("docker_images", "builds", "build_log", "products", "rollouts", "notices", "looks", "seen_tags"):
-        await conn.execute(f"analyze {table}")
+TABLES = ("docker_images", "builds", "build_log", "products", "rollouts", "notices", "looks", "seen_tags")
 
 
-@pytest.mark.parametrize(("stage", "name", "arguments", "index"), CASES)
-async def test_statement_uses_its_index(pool: Pool, stage: str, name: str, arguments: list[str], index: str) -> None:
+@pytest.fixture(scope="module")
+async def filled(server: str, template: str) -> AsyncIterator[Dedicated]:
+    """A connection to one database for all statements, with rows enough for an index to be worth it."""
+    async with fresh_database(server, template) as dsn:
+        conn = await connect(dsn)
+        try:
+            for statement in FILL.split(";\n"):
+                await conn.execute(statement)
+            for table in TABLES:
+                await conn.execute(f"analyze {table}")
+            yield conn
+        finally:
+            await conn.close(timeout=5)
+
+
+async def plan_of(conn: Dedicated, stage: str, name: str, arguments: list[str]) -> str:
     statement = load_queries(stage)[name].rstrip(";")
     for number, argument in reversed(list(enumerate(arguments, 1))):
         statement = statement.replace(f"${number}", argument)
-    async with transaction(pool) as conn:
-        await fill(conn)
-        plan = "\n".join(row[0] for row in await conn.fetch(f"explain {statement}"))
+    return "\n".join(row[0] for row in await conn.fetch(f"explain {statement}"))
+
+
+@pytest.mark.parametrize(("stage", "name", "arguments", "index"), CASES)
+async def test_statement_uses_its_index(
+    filled: Dedicated, stage: str, name: str, arguments: list[str], index: str
+) -> None:
+    plan = await plan_of(filled, stage, name, arguments)
     assert index in plan, plan
+
+
+@pytest.mark.parametrize("table", ["builds", "rollouts", "notices", "deliveries", "audit_log"])
+async def test_the_pulse_of_pages_reads_no_growing_table_whole(filled: Dedicated, table: str) -> None:
+    plan = await plan_of(filled, "pulse", "pulse", [])
+    assert f"Seq Scan on {table}" not in plan, plan

@@ -15,13 +15,13 @@ from pydantic import ValidationError
 
 from app.access.model import Role, new_token
 from app.api import auth
-from app.api.app import create_app
 from app.api.asking import invalid
 from app.api.auth import MOST_WRONG
 from app.api.docs import FILES
 from app.api.operations import OPERATIONS
 from app.api.schema.channels import ChannelIn
 from app.postgres.pool import create_pool, transaction
+from app.web import create_app
 from tests.api_client import ADMIN_TOKEN, api_services, asking, token_for
 from tests.factories import claimed_build
 from tests.fakes.bad_wire import bad_wire

@@ -10,7 +10,6 @@ import httpx
 import pytest
 
 from app.access import audit
-from app.api.app import create_app
 from app.api.services import Services
 from app.engine.client import Engine
 from app.postgres.listen import Wakeups
@@ -21,6 +20,7 @@ from app.rollouts import store as rollouts
 from app.rollouts.model import RolloutKind, RolloutReason, RolloutState, rollback_target
 from app.settings import load_settings
 from app.slack.client import SlackClient
+from app.web import create_app
 from tests.factories import (
     VAULT,
     built_image,

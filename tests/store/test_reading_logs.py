@@ -6,7 +6,6 @@ import asyncio
 import json
 from typing import TYPE_CHECKING, cast
 
-from app.api.app import create_app
 from app.api.logs import resume_after
 from app.api.services import Services
 from app.builds import store
@@ -16,6 +15,7 @@ from app.postgres.pool import transaction
 from app.sealing import Vault
 from app.settings import load_settings
 from app.slack.client import SlackClient
+from app.web import create_app
 from tests.factories import claimed_build
 
 if TYPE_CHECKING:
