@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import socket
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -24,6 +23,7 @@ from app.web import create_app
 from tests.fakes.github import LocalGitHub
 from tests.fakes.serving import serve
 from tests.fakes.slack import LocalSlack, Message
+from tests.ports import free_port
 from tests.waiting import PATIENCE_S, until
 
 if TYPE_CHECKING:
@@ -178,15 +178,6 @@ class World:
             found = next((word for word in left if word in text), None)
             assert found is not None, f"nobody expected: {text}"
             left.remove(found)
-
-
-def free_port() -> int:
-    """A port that nobody uses now, outside of the range from which the kernel hands out ports by itself."""
-    while True:
-        port = 20_000 + secrets.randbelow(10_000)
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) != 0:
-                return port
 
 
 def story_settings(folder: Path, database: str, github: LocalGitHub, slack: LocalSlack, **more: str) -> Settings:

@@ -32,8 +32,9 @@ from tests.bench.scratch import scratch
 from tests.fault.process import Tagship
 from tests.load import PATH, Burst, by_status, send
 from tests.memory import watched_memory
+from tests.ports import free_port
 from tests.postgres import execute
-from tests.world import SECRET, TOKEN, free_port
+from tests.world import SECRET, TOKEN
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -20,7 +20,8 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from tests.bench.scratch import scratch
-from tests.world import DOCKERFILE, FILES, World, free_port, new_world
+from tests.ports import free_port
+from tests.world import DOCKERFILE, FILES, World, new_world
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

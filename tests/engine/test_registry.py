@@ -20,6 +20,7 @@ from app.registry.client import RegistryClient
 from app.rollouts.image import exposed_port, refuse_unreachable
 from tests.engine.yard import eventually
 from tests.fakes.registry_tokens import token_service
+from tests.ports import free_port
 from tests.registry import PASSWORD, USERNAME, local_registry, push, registry_with, slow_way
 
 if TYPE_CHECKING:
@@ -327,7 +328,7 @@ def target(name: str, image: str, rollout: int) -> ServiceTarget:
         image=image,
         env={},
         replicas=1,
-        port=28_431,
+        port=free_port(),
         container_port=80,
         publish_mode=PublishMode.HOST,
         labels={"tagship.product": name, "tagship.rollout": str(rollout)},

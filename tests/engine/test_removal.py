@@ -17,7 +17,7 @@ from app.rollouts.model import RolloutKind, RolloutReason
 from app.rollouts.work import ClaimedRollout, RolloutStage
 from tests.engine.yard import TEST_LABEL
 from tests.factories import VAULT, built_image, expire, product
-from tests.world import free_port
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from app.postgres.pool import Pool

@@ -21,6 +21,7 @@ from app.engine.shape import (
 )
 from app.errors import EngineRefused, RolloutOvertaken, ServiceNotOurs
 from tests.engine.yard import TEST_LABEL, eventually
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,7 +53,7 @@ def target(yard: Yard, good_image: str) -> ServiceTarget:
         image=good_image,
         env={"GREETING": "a=b c", "EMPTY": ""},
         replicas=1,
-        port=random.randrange(30_000, 32_000),
+        port=free_port(),
         container_port=8080,
         publish_mode=PublishMode.HOST,
         labels={LABEL_PRODUCT: "7", LABEL_ROLLOUT: "1"},
@@ -204,7 +205,7 @@ async def test_the_tasks_of_a_service_that_stops_are_seen_until_they_are_gone(
     target = replace(target, image=slow.image_id)
     await apply_service(engine, target, still_ours=_always)
     await _snapshot_when(engine, target.name, _runs(target))
-    elsewhere = _rollout(replace(target, replicas=0, port=target.port + 1), 2)
+    elsewhere = _rollout(replace(target, replicas=0, port=free_port()), 2)
     await apply_service(engine, elsewhere, still_ours=_always)
     seen = await read_service(engine, target.name)
     assert seen is not None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from app.engine.shape import LABEL_PRODUCT, LABEL_ROLLOUT, Builder, Healthcheck,
 from app.engine.task_log import TaskLine, service_log
 from app.engine.tasks import health_output, node_names, slot_of
 from tests.engine.yard import TEST_LABEL, eventually
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from app.engine.client import Engine
@@ -31,7 +31,7 @@ async def talking(engine: Engine, yard: Yard) -> ServiceTarget:
         image=built.image_id,
         env={},
         replicas=2,
-        port=random.randrange(30_000, 32_000),
+        port=free_port(),
         container_port=8080,
         publish_mode=PublishMode.INGRESS,
         labels={LABEL_PRODUCT: "7", LABEL_ROLLOUT: "1"},

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 
+from tests.ports import free_port
 from tests.waiting import until
-from tests.world import TOKEN, free_port
+from tests.world import TOKEN
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping

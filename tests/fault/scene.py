@@ -14,8 +14,9 @@ from app.postgres.pool import connect
 from tests.fakes.github import LocalGitHub
 from tests.fakes.slack import LocalSlack
 from tests.fault.process import Tagship, events_of
+from tests.ports import free_port
 from tests.waiting import until
-from tests.world import FILES, SECRET, TOKEN, clean_images, free_port
+from tests.world import FILES, SECRET, TOKEN, clean_images
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

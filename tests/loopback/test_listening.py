@@ -13,8 +13,8 @@ from starlette.responses import PlainTextResponse
 from app.main import Workers
 from app.serving import MOST_BESIDES, answer_until, listen
 from app.settings import load_settings
+from tests.ports import free_port
 from tests.waiting import PATIENCE_S
-from tests.world import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

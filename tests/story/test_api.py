@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from tests.ports import free_port
 from tests.waiting import until
-from tests.world import free_port
 
 if TYPE_CHECKING:
     from tests.world import World

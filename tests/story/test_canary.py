@@ -22,9 +22,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from app.log import configure_logging
 from tests.fakes.slack import LocalSlack
+from tests.ports import free_port
 from tests.registry import PASSWORD, USERNAME, LocalRegistry, local_registry
 from tests.waiting import until
-from tests.world import SECRET, TOKEN, free_port, new_world
+from tests.world import SECRET, TOKEN, new_world
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

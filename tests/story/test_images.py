@@ -11,8 +11,8 @@ import pytest
 from app.engine.image import inspect_image, list_images, remove_image, tag_image
 from app.errors import EngineRefused
 from tests.engine.yard import processes_with
+from tests.ports import free_port
 from tests.waiting import until
-from tests.world import free_port
 
 if TYPE_CHECKING:
     from app.engine.client import Engine

@@ -12,8 +12,9 @@ import pytest
 
 from tests.fakes.github import LocalGitHub
 from tests.fault.process import Tagship
+from tests.ports import free_port
 from tests.waiting import until
-from tests.world import SECRET, free_port
+from tests.world import SECRET
 
 if TYPE_CHECKING:
     from pathlib import Path

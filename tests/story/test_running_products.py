@@ -10,8 +10,9 @@ import httpx
 import pytest
 
 from app.engine.image import remove_image
+from tests.ports import free_port
 from tests.waiting import until
-from tests.world import FILES, free_port
+from tests.world import FILES
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

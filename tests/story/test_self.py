@@ -21,8 +21,8 @@ import pytest
 from app.settings import Settings, secret_fields
 from tests.fakes.git_repos import git
 from tests.offline import ROOT, debian_root, import_image, locked_wheels
+from tests.ports import free_port
 from tests.waiting import until
-from tests.world import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
