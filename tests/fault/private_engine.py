@@ -107,7 +107,9 @@ class PrivateEngine:
         still on record. A step of BuildKit's would outlive its dockerd otherwise, and keep its address on the network.
         """
         self._signal(signal.SIGKILL, *self._daemons)
-        await self._end_entrances()
+        for daemon in self._daemons.values():
+            daemon.send_signal(signal.SIGCONT)  # one that stopped itself with its child would never see it end
+            await daemon.wait()
         await self._inside("sh", "-c", "kill -9 -1; true")
         self._daemons.clear()
 
@@ -126,18 +128,12 @@ class PrivateEngine:
         if self._holder is not None and self._holder.returncode is None:
             self._holder.kill()
             await self._holder.wait()
-        await self._end_entrances()
-        await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)
-        await asyncio.to_thread(_remove_cgroups, self.word)
-
-    async def _end_entrances(self) -> None:
-        """End what started the daemons. An ``nsenter`` stops itself when it finds its child stopped, maybe after both
-        were told to go on, and then never sees it end.
-        """
         for daemon in self._daemons.values():
             with suppress(ProcessLookupError):
-                daemon.kill()
+                daemon.kill()  # an ``nsenter`` stops itself when it finds its child stopped, maybe after both went on
             await daemon.wait()
+        await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)
+        await asyncio.to_thread(_remove_cgroups, self.word)
 
     def listener(self) -> socket.socket:
         """A TCP socket that listens on a free port of the engine's network, to be served from this process. The engine
