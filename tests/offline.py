@@ -80,7 +80,7 @@ def locked_wheels(python: str) -> Path:
         return place
     for outdated in CACHE.glob("wheels-*"):
         shutil.rmtree(outdated)
-    fresh = place.with_suffix(".new")
+    fresh = place.with_name(f"{place.name}.new")
     for lock in LOCKS:
         asked = ["--python-version", python, "--only-binary=:all:", "--no-deps", "--require-hashes", "-r", str(lock)]
         _run(sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--dest", str(fresh), *asked)
