@@ -67,12 +67,17 @@ def serve(*, no_workers: bool) -> None:
     _run(run(_settings(), with_workers=not no_workers))
 
 
-@main.command(cls=ExampleCommand, examples=("tagship worker",))
-def worker() -> None:
+@main.command(cls=ExampleCommand, examples=("tagship worker", "tagship worker --port 9004"))
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    help="Answer /metrics, /healthz and /readyz on this port of TAGSHIP_HOST, and nothing else.",
+)
+def worker(port: int | None) -> None:
     """Run the workers only."""
     from app.serving import work  # noqa: PLC0415
 
-    _run(work(_settings()))
+    _run(work(_settings(), port=port))
 
 
 @main.command("migrate", cls=ExampleCommand, examples=("tagship migrate",))

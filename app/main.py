@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -12,17 +13,19 @@ from app.api.services import Services
 from app.engine.client import Engine
 from app.github.client import GitHubClient
 from app.log import configure_logging
+from app.metrics.instruments import Metrics
+from app.metrics.lag import watch_lag
 from app.notices import channels
 from app.postgres.embedded import EmbeddedPostgres
 from app.postgres.listen import Wakeups
 from app.postgres.migrate import migrate
-from app.postgres.pool import create_pool, transaction
+from app.postgres.pool import create_pool, transaction, waiting
 from app.queue.loop import POLL_S, Loop
+from app.receivers.client import Sender
+from app.receivers.guard import Guard
 from app.registry.client import RegistryClient
 from app.reports import store as reports
 from app.sealing import Vault, load_or_create_secret
-from app.slack.client import SlackClient
-from app.slack.guard import Guard
 from app.stages import stages
 
 if TYPE_CHECKING:
@@ -48,8 +51,7 @@ class Workers:
 
     def stalled(self) -> list[str]:
         """The names of loops that have not turned for a while, although they turn every few seconds."""
-        now = asyncio.get_running_loop().time()
-        return [loop.stage.name for loop in self.loops if now - loop.turned_at > STALLED_AFTER_S + POLL_S]
+        return [loop.stage.name for loop in self.loops if loop.turn_age() > STALLED_AFTER_S + POLL_S]
 
     def stop(self) -> None:
         """Claim nothing more and hand back what runs."""
@@ -95,14 +97,17 @@ async def open_services(settings: Settings, dsn: str, workers: Workers) -> Async
             app_private_key=settings.github_app_private_key,
         )
         stack.push_async_callback(github.close)
-        slack = SlackClient(Guard(settings.private_networks))
-        stack.push_async_callback(slack.close)
+        sender = Sender(Guard(settings.private_networks))
+        stack.push_async_callback(sender.close)
         registry = open_registry(settings, engine)
         if registry is not None:
             stack.push_async_callback(registry.close)
         wakeups = Wakeups(dsn)
         listening = asyncio.create_task(wakeups.run())
         stack.callback(listening.cancel)
+        metrics = open_metrics(pool, wakeups)
+        sampling = asyncio.create_task(watch_lag(metrics.loop_lag.observe))
+        stack.callback(sampling.cancel)
         await declare(settings, pool)
         token, key = api_token(settings), secret_key(settings)
         configure_logging(settings.tagship_log_format, secrets=all_secrets(settings))
@@ -116,9 +121,19 @@ async def open_services(settings: Settings, dsn: str, workers: Workers) -> Async
             api_token=token,
             stalled=workers.stalled,
             stopping=workers.stopping,
-            slack=slack,
+            sender=sender,
             registry=registry,
+            metrics=metrics,
         )
+
+
+def open_metrics(pool: Pool, wakeups: Wakeups) -> Metrics:
+    """The instruments of this process, which tell at each scrape how its pool and its listener are."""
+    metrics = Metrics()
+    metrics.set_pool_limit(pool.get_max_size())
+    metrics.watch_pool(size=pool.get_size, idle=pool.get_idle_size, waiting=partial(waiting, pool))
+    metrics.watch_listener(lambda: wakeups.listening)
+    return metrics
 
 
 async def declare(settings: Settings, pool: Pool) -> None:
@@ -177,7 +192,10 @@ async def running_workers(services: Services, workers: Workers) -> AsyncIterator
     async with AsyncExitStack() as stack:
         tasks = []
         for topic, stage in stages(services, all_secrets(settings)):
-            loop: Loop[Any] = Loop(stage, stack.enter_context(services.wakeups.subscribe(topic)))
+            wake = stack.enter_context(services.wakeups.subscribe(topic))
+            loop: Loop[Any] = Loop(stage, wake, watch=services.metrics.watch(stage.name))
+            services.metrics.watch_turns(stage.name, loop.turn_age)
+            stack.callback(services.metrics.forget_turns, stage.name)
             workers.loops.append(loop)
             tasks.append(asyncio.create_task(loop.run()))
         try:

@@ -16,7 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.errors import AddressUnusable
 from app.main import Workers, database, open_services, running_workers
-from app.web import create_app
+from app.web import create_app, create_watched_app
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -138,9 +138,11 @@ async def answer_until(stop: asyncio.Event, app: ASGIApp, listener: socket.socke
     stopped.cancel()
 
 
-def listen(settings: Settings) -> socket.socket:
-    """The socket to answer on. Raises ``AddressUnusable`` when the address is taken, or not one of this machine."""
-    host, port = settings.tagship_host, settings.tagship_port
+def listen(settings: Settings, port: int | None = None) -> socket.socket:
+    """The socket to answer on, at the settings' port unless another is given. Raises ``AddressUnusable`` when the
+    address is taken, or not one of this machine.
+    """
+    host, port = settings.tagship_host, port or settings.tagship_port
     try:
         listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
@@ -155,15 +157,18 @@ def listen(settings: Settings) -> socket.socket:
     return listener
 
 
-async def work(settings: Settings) -> None:
-    """Work without answering requests, until SIGTERM or SIGINT."""
+async def work(settings: Settings, *, port: int | None = None) -> None:
+    """Work without answering requests, until SIGTERM or SIGINT; on ``port`` only those of whoever watches it."""
     stop, workers = stop_signal(), Workers()
-    async with (
-        database(settings) as dsn,
-        open_services(settings, dsn, workers) as services,
-        running_workers(services, workers),
-    ):
+    async with AsyncExitStack() as stack:
+        listener = None if port is None else stack.enter_context(listen(settings, port))
+        dsn = await stack.enter_async_context(database(settings))
+        services = await stack.enter_async_context(open_services(settings, dsn, workers))
+        await stack.enter_async_context(running_workers(services, workers))
         spare_the_collector()
         log.info("started", workers=True)
-        await stop.wait()
+        if listener is None:
+            await stop.wait()
+        else:
+            await answer_until(stop, create_watched_app(services), listener, workers)
     log.info("stopped")

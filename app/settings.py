@@ -58,6 +58,7 @@ class Settings(BaseModel):
 
     slack_webhook_url: SecretStr | None = None
     tagship_notify_private_networks: str = ""
+    tagship_notify_progress_s: Annotated[float, Field(ge=1, le=86_400, allow_inf_nan=False)] = 180
 
     registry: str | None = None
     registry_username: str | None = None

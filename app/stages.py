@@ -67,6 +67,7 @@ def _build_stage(services: Services, worker: str, secrets: Iterable[str]) -> Bui
         log_characters=settings.tagship_build_log_mb * MIB,
         context_limits=context_limits(settings),
         secrets=secrets,
+        counted=services.metrics.log_stored,
     )
 
 
@@ -101,6 +102,7 @@ def _rollout_stage(services: Services, worker: str) -> RolloutStage:
         monitor_s=settings.tagship_rollout_monitor_s,
         timeout_s=settings.tagship_rollout_timeout_s,
         registry=registry_access(settings),
+        shipped=services.metrics.shipped,
     )
 
 
@@ -108,13 +110,15 @@ def _notice_stage(services: Services, worker: str) -> NoticeStage:
     settings = services.settings
     return NoticeStage(
         services.pool,
-        services.slack,
+        services.sender,
         services.vault,
         settings_url=settings.slack_webhook_url,
         worker=worker,
         concurrency=NOTICE_CONCURRENCY,
         lease_s=settings.tagship_lease_s,
         public_url=settings.public_url,
+        progress_s=settings.tagship_notify_progress_s,
+        counted=services.metrics.notice,
     )
 
 

@@ -17,6 +17,7 @@ from app.api import health
 from app.api.auth import BearerAuth, Doorkeeper
 from app.api.docs import docs_routes
 from app.api.headers import SecurityHeaders
+from app.api.metrics import Scrapes
 from app.api.operation import routes_of
 from app.api.operations import OPERATIONS
 from app.dashboard.pages import dashboard_routes
@@ -31,6 +32,7 @@ from app.errors import (
     GitHubUnavailable,
     SwarmUnavailable,
 )
+from app.metrics.requests import MeasuredRequests
 from app.problems import Problem
 
 if TYPE_CHECKING:
@@ -55,27 +57,38 @@ STATUS_OF: dict[type[AppError], HTTPStatus] = {
 
 def create_app(services: Services) -> ASGIApp:
     """The application over these services. It owns nothing: whoever made the services closes them."""
-    webhook, doorkeeper = WebhookEndpoint(services.pool, services.settings.webhook_secrets), Doorkeeper()
+    webhook = WebhookEndpoint(services.pool, services.settings.webhook_secrets, metrics=services.metrics)
+    doorkeeper = Doorkeeper()
     app = Starlette(
         routes=[
-            Route("/healthz", health.healthz),
-            Route("/readyz", health.readyz),
+            *watching_routes(services),
             Route("/webhooks/github", webhook.answer, methods=["POST"]),
             *docs_routes(OPERATIONS, prefix=API),
             Mount(API, routes=routes_of(OPERATIONS), middleware=[Middleware(BearerAuth, doorkeeper)]),
             *dashboard_routes(services, doorkeeper),
         ],
-        exception_handlers={
-            Problem: _problem,
-            AppError: _app_error,
-            HTTPException: _http_exception,
-            ClientDisconnect: _abandoned,
-            Exception: _bug,
-        },
+        exception_handlers=HANDLERS,
     )
     app.state.services = services
     public_url = services.settings.public_url
-    return SecurityHeaders(PathPrefix(app, public_url), https=public_url.startswith("https://"))
+    measured = MeasuredRequests(app, services.metrics.requests)
+    return SecurityHeaders(PathPrefix(measured, public_url), https=public_url.startswith("https://"))
+
+
+def watching_routes(services: Services) -> list[Route]:
+    """What whoever watches a process asks it, without a token."""
+    return [
+        Route("/healthz", health.healthz),
+        Route("/readyz", health.readyz),
+        Route("/metrics", Scrapes(services).answer),
+    ]
+
+
+def create_watched_app(services: Services) -> ASGIApp:
+    """What a process that only works answers: how it is, and nothing else."""
+    app = Starlette(routes=watching_routes(services), exception_handlers=HANDLERS)
+    app.state.services = services
+    return SecurityHeaders(app, https=False)
 
 
 async def _problem(_request: Request, error: Exception) -> Response:
@@ -113,3 +126,12 @@ async def _bug(_request: Request, error: Exception) -> Response:
     log.error("request_crashed", exc_info=error)
     detail = "something is broken in Tagship itself; its log says what (request_crashed)"
     return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, detail).response()
+
+
+HANDLERS: Final = {
+    Problem: _problem,
+    AppError: _app_error,
+    HTTPException: _http_exception,
+    ClientDisconnect: _abandoned,
+    Exception: _bug,
+}

@@ -2,8 +2,8 @@
 -- Every stage's row is its own queue item: `run_after` says from when it may be claimed, `lease_token` and
 -- `lease_until` say who holds it and until when, and every write of a worker is guarded by its token.
 -- Whoever locks rows of several tables in one transaction does so in this order, and by id within a table:
--- deliveries, repositories, looks, seen_tags (by tag), docker_images, builds, products, rollouts, channels, notices; then
--- come the audit log's row and, last, the one of look_pace. Reports, chores and redeliveries are locked alone.
+-- deliveries, repositories, looks, seen_tags (by tag), docker_images, builds, products, rollouts, shipments, channels, notices;
+-- then come the audit log's row and, last, the one of look_pace. Reports, chores and redeliveries are locked alone.
 
 -- ---------------------------------------------------------------- repositories: how tags become images
 
@@ -105,6 +105,7 @@ create table deliveries (
   check ((replays = 0) = (replayed_at is null))
 );
 create index deliveries_by_repo on deliveries (lower(repo), id);
+create index deliveries_by_state on deliveries (state, id);
 
 -- ---------------------------------------------------------------- images and their builds
 
@@ -171,6 +172,7 @@ create index builds_to_claim on builds (id) where state = 'pending';
 create index builds_by_image on builds (image_id, id);
 create index builds_by_delivery on builds (delivery_id);
 create index builds_by_repository on builds (repository_id);
+create index builds_by_end on builds (finished_at);
 
 alter table docker_images add foreign key (latest_build_id) references builds (id);
 alter table docker_images add foreign key (live_build_id) references builds (id);
@@ -293,6 +295,7 @@ create index rollouts_to_claim on rollouts (id) where state in ('pending', 'appl
 create index rollouts_by_product on rollouts (product_id, id);
 create index rollouts_by_image on rollouts (image_id);
 create index rollouts_by_build on rollouts (build_id);
+create index rollouts_by_end on rollouts (finished_at);
 
 alter table products add foreign key (live_rollout_id) references rollouts (id) on delete set null;
 
@@ -330,9 +333,16 @@ create table channels (
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
   disabled_reason text,                                          -- why it switched itself off; null: it did not
-  paused_until timestamptz,                                      -- its receiver asked for rest until then
+  paused_until timestamptz,                                      -- its receiver asked for rest until then, or has had a burst
+  images       text[] not null default '{}',                     -- globs on names; none: every image
+  products     text[] not null default '{}',                     -- globs on slugs; none: every product
+  secret_sealed text,                                            -- what its messages are signed with; null: nothing is signed
+  burst_began_at timestamptz,                                    -- when the first of the messages was sent
+  burst_messages int not null default 0,                         -- that are counted here
   check (disabled_reason is null or not enabled)
 );
+
+create type notice_subject as enum ('build', 'rollout');
 
 create type notice_state as enum (
   'pending',   -- waits for its turn, or for the next try
@@ -344,6 +354,7 @@ create table notices (
   id           bigint generated always as identity primary key,
   channel_id   bigint not null references channels on delete cascade,
   event        notice_event not null,
+  subject      notice_subject not null,                          -- a build stands for all rollouts that it set going
   subject_id   bigint not null,                                  -- the build's or the rollout's id
   facts        jsonb not null,
   state        notice_state not null default 'pending',
@@ -352,14 +363,25 @@ create table notices (
   lease_token  uuid,
   lease_until  timestamptz,
   worker       text,
+  status       int,                                              -- HTTP status of the last answer
   answer       text,
+  message_id   uuid,                                             -- the message that it goes out with, from the first try on
   created_at   timestamptz not null default now(),
   finished_at  timestamptz,
-  unique (channel_id, event, subject_id),                        -- one event is told once
+  unique (channel_id, event, subject, subject_id),               -- one event is told once
   check ((state = 'pending') = (finished_at is null))
 );
 create index notices_to_claim on notices (run_after, id) where state = 'pending';
+create index notices_waiting on notices (channel_id, id) where state = 'pending';
 create index notices_by_channel on notices (channel_id, id);
+
+-- A build that set rollouts going, for as long as it has not been told to the end what became of them: one message for all.
+create table shipments (
+  build_id         bigint primary key references builds on delete cascade,
+  facts            jsonb not null,                               -- the build's, and how many rollouts it set going
+  created_at       timestamptz not null default now(),
+  progress_told_at timestamptz                                   -- when it was told how far it is, because it takes long
+);
 
 -- ---------------------------------------------------------------- reports: what GitHub is told
 
@@ -469,6 +491,7 @@ create table audit_log (
   details      jsonb not null default '{}'                       -- never a secret
 );
 create index audit_by_subject on audit_log (subject, subject_id, id);
+create index audit_by_kind on audit_log (subject, id);
 create index audit_by_actor on audit_log (actor, id);
 create index audit_by_action on audit_log (action, id);
 

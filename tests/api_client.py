@@ -14,9 +14,9 @@ from app.access.store import insert_token
 from app.api.services import Services
 from app.postgres.listen import Wakeups
 from app.postgres.pool import transaction
+from app.receivers.client import Sender
+from app.receivers.guard import Guard
 from app.settings import load_settings
-from app.slack.client import SlackClient
-from app.slack.guard import Guard
 from app.web import create_app
 from tests.factories import VAULT
 
@@ -46,7 +46,7 @@ def api_services(pool: Pool, *, github: GitHubClient | None = None, **environmen
         api_token=ADMIN_TOKEN,
         stalled=list,
         stopping=asyncio.Event(),
-        slack=SlackClient(Guard(LOOPBACK)),
+        sender=Sender(Guard(LOOPBACK)),
         registry=None,
     )
 
@@ -58,7 +58,7 @@ async def asking(services: Services, token: str = ADMIN_TOKEN, **headers: str) -
     sent = {"Authorization": f"Bearer {token}"} | headers
     async with httpx.AsyncClient(transport=transport, base_url="http://tagship/api/v1", headers=sent) as client:
         yield client
-    await services.slack.close()
+    await services.sender.close()
 
 
 async def token_for(pool: Pool, role: Role, *, name: str | None = None, expires_at: datetime | None = None) -> str:

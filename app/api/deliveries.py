@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from app.deliveries.model import Delivery
 
 JSON: Final = "application/json"
+BYTES: Final = "application/octet-stream"
 TEXT_CHARACTERS: Final = 10_000
 
 
@@ -60,6 +61,17 @@ async def read_delivery(request: Request) -> Response:
     beginning = await anext(inbox.body_parts(pool, delivery), b"")
     text = beginning.decode(errors="replace")[:TEXT_CHARACTERS]
     return Response(_frame(shown, text) + b"null}", media_type=JSON)
+
+
+async def read_body(request: Request) -> Response:
+    """200 the body of the delivery byte for byte as GitHub signed it, as a file."""
+    delivery = await _delivery(request)
+    headers = {
+        "Content-Length": str(delivery.size_bytes),
+        "Content-Disposition": f'attachment; filename="delivery-{delivery.id}.txt"',
+    }
+    parts = inbox.body_parts(services_of(request).pool, delivery)
+    return StreamingResponse(parts, media_type=BYTES, headers=headers)
 
 
 async def replay_delivery(request: Request) -> Response:

@@ -11,6 +11,7 @@ from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from app.api.fields import LARGEST_ID
 from app.api.schema.base import ProblemOut, WaitQuery
+from app.api.schema.notices import WebhookMessage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -53,6 +54,7 @@ def document(operations: Iterable[Operation], *, prefix: str) -> dict[str, Any]:
         "servers": [{"url": "."}],
         "security": [{"token": []}],
         "paths": paths,
+        "webhooks": {"notice": {"post": _notice_hook(schemas)}},
         "components": {
             "schemas": definitions["$defs"],
             "responses": {_name(status): _refusal(status, schemas) for status in _all_refusals(operations)},
@@ -63,7 +65,10 @@ def document(operations: Iterable[Operation], *, prefix: str) -> dict[str, Any]:
 
 def _models(operations: Iterable[Operation]) -> list[tuple[type[BaseModel], JsonSchemaMode]]:
     """Every model that goes in or comes out, once."""
-    found: dict[tuple[type[BaseModel], JsonSchemaMode], None] = {(ProblemOut, "serialization"): None}
+    found: dict[tuple[type[BaseModel], JsonSchemaMode], None] = {
+        (ProblemOut, "serialization"): None,
+        (WebhookMessage, "serialization"): None,
+    }
     for operation in operations:
         for model in (operation.body, operation.query):
             if model is not None:
@@ -88,6 +93,32 @@ def _described(operation: Operation, schemas: Modes, links: Mapping[str, Any]) -
         content = {"application/json": {"schema": schemas[operation.body, "validation"]}}
         described["requestBody"] = {"required": not operation.bodiless, "content": content}
     return described
+
+
+def _notice_hook(schemas: Modes) -> dict[str, Any]:
+    """What receivers of channels of the kind ``webhook`` get."""
+    header = {"in": "header", "required": True, "schema": {"type": "string"}}
+    said = {
+        "webhook-id": "the same each time that a message is sent again",
+        "webhook-timestamp": "when it was sent, in seconds since 1970",
+        "webhook-signature": "`v1,` and the HMAC-SHA256 of id, timestamp and body, joined by dots, in base64",
+    }
+    return {
+        "operationId": "notice",
+        "summary": "Notice",
+        "description": (
+            "Sent to channels of the kind `webhook`, signed per Standard Webhooks. At least once: what was not "
+            "answered in ten seconds is sent again with the same `webhook-id`. 410 switches the channel off; "
+            "`Retry-After` is kept."
+        ),
+        "security": [],
+        "parameters": [{"name": name, "description": text} | header for name, text in said.items()],
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": schemas[WebhookMessage, "serialization"]}},
+        },
+        "responses": {"2XX": {"description": "it was taken"}},
+    }
 
 
 def _links(maker: Operation, operations: Iterable[Operation]) -> dict[str, Any]:

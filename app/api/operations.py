@@ -11,12 +11,14 @@ from app.api import (
     audit,
     channels,
     deliveries,
+    drift,
     images,
     impact,
     local_images,
     logs,
     notices,
     product_actions,
+    product_plan,
     product_runtime,
     products,
     repositories,
@@ -30,6 +32,7 @@ from app.api.schema.base import PageQuery, WaitQuery
 from app.api.schema.channels import ChannelIn, ChannelOut, ChannelPatch, ChannelTestOut
 from app.api.schema.deliveries import DeliveryDetailOut, DeliveryOut, DeliveryQuery, ReplayOut
 from app.api.schema.images import (
+    BuildLogQuery,
     BuildOut,
     ImageDetailQuery,
     ImageIn,
@@ -43,6 +46,7 @@ from app.api.schema.images import (
 )
 from app.api.schema.impact import ImpactOut, ImpactQuery
 from app.api.schema.notices import NoticeOut, NoticeQuery
+from app.api.schema.plans import DriftOut, FleetDriftOut, PlanIn, PlanOut
 from app.api.schema.product_runtime import LogQuery, TaskOut
 from app.api.schema.products import DeleteQuery, ProductIn, ProductOut, ProductPatch, ProductQuery, RollbackIn
 from app.api.schema.repositories import RepositoryIn, RepositoryOut, RepositoryPatch, RepositoryQuery
@@ -82,7 +86,7 @@ OPERATIONS: Final = (
     post("/images", images.create_image, DEPLOY, ImageOut, CREATED, body=ImageIn, refuses=(NOT_FOUND, CONFLICT)),
     get("/images", images.list_images, READ, list[ImageOut], query=ImageQuery),
     get("/images/{id}", images.read_image, READ, ImageWithLogOut, query=ImageDetailQuery),
-    get("/images/{id}/log", logs.read_log, READ, media=(EVENTS, TEXT)),
+    get("/images/{id}/log", logs.read_log, READ, query=BuildLogQuery, media=(EVENTS, TEXT)),
     get("/images/{id}/builds", images.list_builds, READ, list[BuildOut]),
     post("/images/{id}/cancel", images.cancel_build, DEPLOY, ImageOut, ACCEPTED, refuses=(CONFLICT,)),
     post("/images/{id}/rebuild", images.rebuild_image, DEPLOY, ImageOut, ACCEPTED),
@@ -103,6 +107,9 @@ OPERATIONS: Final = (
     rollout("/products/{id}/stop", product_actions.stop_product),
     rollout("/products/{id}/redeploy", product_actions.redeploy_product),
     rollout("/products/{id}/rollback", product_actions.rollback_product, body=RollbackIn, bodiless=True),
+    post("/products/{id}/plan", product_plan.plan_product, DEPLOY, PlanOut, body=PlanIn, refuses=(CONFLICT,)),
+    get("/products/{id}/drift", drift.read_product_drift, READ, DriftOut, refuses=(CONFLICT,)),
+    get("/drift", drift.list_drift, READ, FleetDriftOut, refuses=(CONFLICT,)),
     get("/products/{id}/rollouts", rollouts.list_rollouts, READ, list[RolloutOut], query=PageQuery),
     get("/products/{id}/tasks", product_runtime.list_tasks, READ, list[TaskOut]),
     get("/products/{id}/logs", product_runtime.read_output, READ, query=LogQuery, media=(TEXT, EVENTS)),
@@ -111,6 +118,7 @@ OPERATIONS: Final = (
     # ------------------------------------------------------------ the inbox
     get("/deliveries", deliveries.list_deliveries, READ, list[DeliveryOut], query=DeliveryQuery),
     get("/deliveries/{id}", deliveries.read_delivery, READ, DeliveryDetailOut),
+    get("/deliveries/{id}/body", deliveries.read_body, READ, media=(deliveries.BYTES,)),
     post("/deliveries/{id}/replay", deliveries.replay_delivery, DEPLOY, ReplayOut, ACCEPTED, refuses=(CONFLICT,)),
     # ------------------------------------------------------------ notices and channels
     get("/notices", notices.list_notices, READ, list[NoticeOut], query=NoticeQuery),

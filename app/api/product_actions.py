@@ -85,15 +85,15 @@ async def rollback_product(request: Request) -> Response:
     await need_swarm(services)
     async with transaction(services.pool) as conn:
         product = found(await store.read(conn, product_id), "product", product_id)
-        target = await _target(conn, product, wanted.to)
+        target = await earlier_success(conn, product, wanted.to)
     try:
         await refuse_unreachable(services.engine, registry_access(services.settings), target.image)
     except ImageUnreachable as error:
-        raise _cannot_go_back(target, str(error)) from error
+        raise cannot_go_back(target, str(error)) from error
     async with naming_what_is_taken(services.pool, None, target.port), transaction(services.pool) as conn:
         held = await _held_image(conn, target)
         before = await locked_product(conn, product_id)
-        after = _as_it_was(before.fields, target, held)
+        after = as_it_was(before.fields, target, held)
         await store.update(conn, before, after)
         await refuse_taken_port(conn, after.port, product_id)
         unpinned = target.image if after.image_id is None else None
@@ -103,7 +103,7 @@ async def rollback_product(request: Request) -> Response:
     return await accepted(services, rollout_id, asked.wait)
 
 
-async def _target(conn: Connection, product: Product, to: int | None) -> Rollout:
+async def earlier_success(conn: Connection, product: Product, to: int | None) -> Rollout:
     """The rollout to go back to; the problem when there is none, or not that one."""
     if to is None:
         to = rollback_target(*await rollouts.past_deploys(conn, product.id))
@@ -124,17 +124,17 @@ async def _held_image(conn: Connection, target: Rollout) -> Image | None:
         return None
     image = await builds.lock_image(conn, target.image_id) if target.image_id is not None else None
     if image is None:
-        raise _cannot_go_back(target, f"the image {target.image_name}:{target.image_tag} was deleted")
+        raise cannot_go_back(target, f"the image {target.image_name}:{target.image_tag} was deleted")
     if target.build_id is None or not await builds.hold(conn, target.build_id):
-        raise _cannot_go_back(target, f"that build of {target.image_name}:{target.image_tag} was removed")
+        raise cannot_go_back(target, f"that build of {target.image_name}:{target.image_tag} was removed")
     return image
 
 
-def _cannot_go_back(target: Rollout, reason: str) -> Problem:
+def cannot_go_back(target: Rollout, reason: str) -> Problem:
     return Problem(CONFLICT, f"cannot go back to rollout {target.id}: {reason}")
 
 
-def _as_it_was(fields: ProductFields, target: Rollout, image: Image | None) -> ProductFields:
+def as_it_was(fields: ProductFields, target: Rollout, image: Image | None) -> ProductFields:
     """The product's fields with everything that the earlier rollout had."""
     newest = image is None or image.live_build_id == target.build_id
     return replace(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
+
+from app.metrics.instruments import Metrics
 
 if TYPE_CHECKING:
     import asyncio
@@ -15,10 +17,10 @@ if TYPE_CHECKING:
     from app.github.client import GitHubClient
     from app.postgres.listen import Wakeups
     from app.postgres.pool import Pool
+    from app.receivers.client import Sender
     from app.registry.client import RegistryClient
     from app.sealing import Vault
     from app.settings import Settings
-    from app.slack.client import SlackClient
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +39,9 @@ class Services:
     api_token: str
     stalled: Callable[[], list[str]]
     stopping: asyncio.Event
-    slack: SlackClient
+    sender: Sender
     registry: RegistryClient | None
+    metrics: Metrics = field(default_factory=Metrics)
 
 
 def services_of(request: Request) -> Services:

@@ -24,9 +24,10 @@ from app.errors import AppError, DatabaseUnavailable
 from app.log import StreamRedactor
 from app.postgres.pool import transaction
 from app.queue.stored import until_stored
+from app.queue.watch import uncounted
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable
 
     from app.postgres.pool import Pool
     from app.queue.lease import Lease
@@ -109,8 +110,17 @@ class Limit:
 class Journal:
     """Takes log text and sees to it that it is stored, in order; use it through ``journal``."""
 
-    def __init__(self, pool: Pool, lease: Lease, last_seq: int, most_characters: int, secrets: Iterable[str]) -> None:
-        self._pool, self._lease, self._seq = pool, lease, last_seq
+    def __init__(
+        self,
+        pool: Pool,
+        lease: Lease,
+        last_seq: int,
+        most_characters: int,
+        secrets: Iterable[str],
+        *,
+        counted: Callable[[str], None] = uncounted,
+    ) -> None:
+        self._pool, self._lease, self._seq, self._counted = pool, lease, last_seq, counted
         self._redactor = StreamRedactor(secrets)
         self._limit = Limit(most_characters)
         self._waiting: list[str] = []
@@ -223,6 +233,7 @@ class Journal:
         if not held:
             raise self._lease.lost()
         self._seq += 1
+        self._counted(piece)
 
 
 @asynccontextmanager
@@ -233,15 +244,16 @@ async def journal(
     *,
     most_characters: int = MOST_CHARACTERS,
     secrets: Iterable[str] = (),
+    counted: Callable[[str], None] = uncounted,
 ) -> AsyncIterator[Journal]:
     """A journal that flushes by itself; on leaving, everything has been stored, except when the caller was cancelled
     and the database did not take the rest within three seconds.
 
     What stops the journal while the caller is busy elsewhere, such as a lost lease, shows at its next write. Of more
     than ``most_characters`` only the last lines are kept, and the log says so. ``secrets``, and whatever looks like
-    one, are masked, wherever the text was cut.
+    one, are masked, wherever the text was cut. ``counted`` is called with each row that was stored.
     """
-    kept = Journal(pool, lease, last_seq, most_characters, secrets)
+    kept = Journal(pool, lease, last_seq, most_characters, secrets, counted=counted)
     ticker = asyncio.create_task(kept.tick())
     try:
         yield kept

@@ -27,16 +27,14 @@ async def stored_log(pool: Pool, build_id: int) -> AsyncIterator[str]:
         async with transaction(pool) as conn:
             pieces = await store.read_log(conn, build_id, after, PIECES)
         if pieces:
-            after = pieces[-1][0]
-            yield "".join(text for _, text in pieces)
+            after = pieces[-1].seq
+            yield "".join(piece.text for piece in pieces)
         if len(pieces) < PIECES:
             return
 
 
-async def follow_log(pool: Pool, wakeups: Wakeups, build_id: int, after: int) -> AsyncIterator[tuple[int, str]]:
-    """Pieces behind position ``after`` as ``(seq, text)``, as they are stored, until the build is final and all are
-    read.
-    """
+async def follow_log(pool: Pool, wakeups: Wakeups, build_id: int, after: int) -> AsyncIterator[store.Piece]:
+    """Pieces behind position ``after``, as they are stored, until the build is final and all are read."""
     with wakeups.subscribe(store.log_topic(build_id)) as woken:
         while True:
             woken.clear()
@@ -44,9 +42,9 @@ async def follow_log(pool: Pool, wakeups: Wakeups, build_id: int, after: int) ->
             async with transaction(pool) as conn:
                 build = await store.read(conn, build_id)
                 pieces = await store.read_log(conn, build_id, after, PIECES)
-            for seq, text in pieces:
-                after = seq
-                yield seq, text
+            for piece in pieces:
+                after = piece.seq
+                yield piece
             if len(pieces) == PIECES:
                 continue
             if build is None or build.state not in {BuildState.PENDING, BuildState.BUILDING}:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
 
 from app.builds import store
-from app.builds.model import MOST_ATTEMPTS
+from app.builds.model import MOST_ATTEMPTS, BuildState
 from app.engine.frame import storable
 from app.errors import GitHubRateLimited
 from app.log import redact
@@ -18,6 +18,7 @@ from app.notices.model import NoticeEvent
 from app.postgres.pool import transaction
 from app.products import store as products
 from app.queue.retry import GiveUp, RetryIn, next_attempt
+from app.queue.watch import RETRIED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -47,9 +48,16 @@ class Made:
     size_bytes: int
 
 
-async def settle_success(pool: Pool, job: ClaimedBuild, made: Made) -> None:
+class Ending(NamedTuple):
+    """How an attempt ended, in a word, and what to call when the transaction has been committed, to log it."""
+
+    outcome: str
+    say: Callable[[], None]
+
+
+async def settle_success(pool: Pool, job: ClaimedBuild, made: Made) -> str:
     """building -> success, with the rollouts that follow from it; cancelled when somebody asked for that in the last
-    moment. Raises ``LeaseLost``.
+    moment. Which of the two. Raises ``LeaseLost``.
     """
     async with transaction(pool) as conn:
         await store.lock_image(conn, job.image_id)
@@ -67,8 +75,9 @@ async def settle_success(pool: Pool, job: ClaimedBuild, made: Made) -> None:
             raise job.lease.lost()
     if image_id is None:
         log.info("build_cancelled")
-    else:
-        log.info("build_succeeded", image=made.image_ref, digest=made.digest, rollouts=rollouts)
+        return BuildState.CANCELLED
+    log.info("build_succeeded", image=made.image_ref, digest=made.digest, rollouts=rollouts)
+    return BuildState.SUCCESS
 
 
 async def _ship(conn: Connection, job: ClaimedBuild, image_id: ImageId) -> list[RolloutId]:
@@ -81,15 +90,16 @@ async def _ship(conn: Connection, job: ClaimedBuild, image_id: ImageId) -> list[
     return rollouts
 
 
-async def settle_failure(pool: Pool, job: ClaimedBuild, error: AppError, secrets: Iterable[str]) -> None:
-    """building -> failed, or pending for another attempt where that may help. Raises ``LeaseLost``."""
+async def settle_failure(pool: Pool, job: ClaimedBuild, error: AppError, secrets: Iterable[str]) -> str:
+    """building -> failed, or pending for another attempt where that may help; in a word. Raises ``LeaseLost``."""
     async with transaction(pool) as conn:
         if error.retryable:
             asked = error.retry_after_s if isinstance(error, GitHubRateLimited) else None
-            say = await after_fault(conn, job.lease, job.attempt, str(error), secrets, asked_s=asked)
+            ending = await after_fault(conn, job.lease, job.attempt, str(error), secrets, asked_s=asked)
         else:
-            say = await _fail(conn, job.lease, str(error), secrets)
-    say()
+            ending = await _fail(conn, job.lease, str(error), secrets)
+    ending.say()
+    return ending.outcome
 
 
 async def after_fault(
@@ -100,26 +110,28 @@ async def after_fault(
     secrets: Iterable[str],
     *,
     asked_s: float | None = None,
-) -> Callable[[], None]:
+) -> Ending:
     """Give the build another attempt after a passing fault, fail it when it has had them all, or cancel it if that was
-    wanted; what to call when the transaction has been committed, to log it. Raises ``LeaseLost``.
+    wanted. Raises ``LeaseLost``.
     """
     if await store.cancel_if_wanted(conn, lease, CANCELLED):
-        return partial(log.info, "build_cancelled", build_id=lease.row_id)
+        return Ending(BuildState.CANCELLED, partial(log.info, "build_cancelled", build_id=lease.row_id))
     match next_attempt(attempt, most=MOST_ATTEMPTS, first_s=FIRST_RETRY_S, longest_s=LONGEST_RETRY_S, asked_s=asked_s):
         case RetryIn(seconds):
             if not await store.retry(conn, lease, seconds):
                 raise lease.lost()
-            return partial(log.warning, "build_retried", build_id=lease.row_id, wait_s=seconds, reason=sentence)
+            say = partial(log.warning, "build_retried", build_id=lease.row_id, wait_s=seconds, reason=sentence)
+            return Ending(RETRIED, say)
         case GiveUp():
             return await _fail(conn, lease, f"{sentence}; {MOST_ATTEMPTS} attempts were made", secrets)
 
 
-async def _fail(conn: Connection, lease: Lease, sentence: str, secrets: Iterable[str]) -> Callable[[], None]:
+async def _fail(conn: Connection, lease: Lease, sentence: str, secrets: Iterable[str]) -> Ending:
     sentence = storable(redact(sentence, secrets))  # it may quote strangers
     if not await store.fail(conn, lease, sentence):
         raise lease.lost()
     tail = (await store.read_log_tail(conn, lease.row_id, TAIL_PIECES)).rstrip().splitlines()[-TAIL_LINES:]
     facts = await store.facts(conn, lease.row_id) | {"log_tail": tail}
     await notices.enqueue(conn, NoticeEvent.BUILD_FAILED, lease.row_id, facts)
-    return partial(log.warning, "build_failed", build_id=lease.row_id, reason=sentence)
+    say = partial(log.warning, "build_failed", build_id=lease.row_id, reason=sentence)
+    return Ending(BuildState.FAILED, say)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from app.builds.model import Build, BuildId, BuildState, ClaimedBuild, Image, ImageId, Source
 from app.postgres.queries import load_queries
@@ -13,6 +13,7 @@ from app.repositories.recipe import Recipe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
     from uuid import UUID
 
     import asyncpg
@@ -23,6 +24,14 @@ SQL: Final = load_queries("builds")
 
 TOPIC: Final = "builds"
 STAGE: Final = "build"
+
+
+class Piece(NamedTuple):
+    """One row of a log: its number, its text, and when it was written."""
+
+    seq: int
+    text: str
+    written_at: datetime
 
 
 class Cancel(Enum):
@@ -92,7 +101,7 @@ async def claim(conn: Connection, *, token: UUID, lease_s: float, worker: str) -
     row = await conn.fetchrow(SQL.read_claimed, build_id, token)
     assert row is not None
     return ClaimedBuild(
-        lease=Lease(STAGE, row["id"], token, lease_s),
+        lease=Lease(STAGE, row["id"], token, lease_s, row["waited_s"]),
         image_id=ImageId(row["image_id"]),
         name=row["name"],
         tag=row["tag"],
@@ -125,9 +134,10 @@ async def append_log(conn: Connection, lease: Lease, seq: int, data: str) -> boo
     return written
 
 
-async def read_log(conn: Connection, build_id: int, after: int, limit: int) -> list[tuple[int, str]]:
-    """Pieces of log behind position ``after``, as ``(seq, text)``, in order."""
-    return [(row["seq"], row["data"]) for row in await conn.fetch(SQL.read_log, build_id, after, limit)]
+async def read_log(conn: Connection, build_id: int, after: int, limit: int) -> list[Piece]:
+    """Pieces of log behind position ``after``, in order."""
+    rows = await conn.fetch(SQL.read_log, build_id, after, limit)
+    return [Piece(row["seq"], row["data"], row["written_at"]) for row in rows]
 
 
 async def read_log_tail(conn: Connection, build_id: int, pieces: int) -> str:

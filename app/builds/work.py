@@ -21,7 +21,7 @@ import structlog
 from app.builds import store
 from app.builds.builder import NO_LIMITS, base_images, choose_builder, not_limited
 from app.builds.journal import MOST_CHARACTERS, Journal, journal
-from app.builds.model import MOST_ATTEMPTS, ClaimedBuild, image_labels, image_reference, web_url
+from app.builds.model import MOST_ATTEMPTS, BuildState, ClaimedBuild, image_labels, image_reference, web_url
 from app.builds.publish import fetch_bases, publish
 from app.builds.settle import CANCELLED, Made, after_fault, settle_failure, settle_success
 from app.builds.stream import DEFAULT_LIMITS, BuildContext, open_context
@@ -38,9 +38,10 @@ from app.errors import (
 )
 from app.postgres.pool import transaction
 from app.queue.stored import until_stored
+from app.queue.watch import HANDED_BACK, uncounted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from app.builds.limits import ContextLimits
@@ -75,24 +76,27 @@ class BuildStage:
         log_characters: int = MOST_CHARACTERS,
         context_limits: ContextLimits = DEFAULT_LIMITS,
         secrets: Iterable[str] = (),
+        counted: Callable[[str], None] = uncounted,
     ) -> None:
         self.concurrency = concurrency
+        self._counted = counted
         self._limits, self._log_characters = limits, log_characters
         self._context_limits, self._secrets = context_limits, tuple(secrets)
         self._pool, self._engine, self._github = pool, engine, github
         self._worker, self._lease_s, self._timeout_s = worker, lease_s, timeout_s
         self._spool_dir, self._web_url, self._registry = spool_dir, web_url(github_api_url), registry
 
-    async def recover(self) -> None:
+    async def recover(self) -> list[str]:
         """Settle the builds of lost workers: cancelled if that was wanted, else another attempt, else failed."""
         async with transaction(self._pool) as conn:
             lost = await store.expired(conn)
-            said = [
+            endings = [
                 await after_fault(conn, lease, attempt, "its worker was lost", self._secrets) for lease, attempt in lost
             ]
-        for (lease, attempt), say in zip(lost, said, strict=True):
+        for (lease, attempt), ending in zip(lost, endings, strict=True):
             log.warning("worker_lost", build_id=lease.row_id, attempt=attempt)
-            say()
+            ending.say()
+        return [ending.outcome for ending in endings]
 
     async def claim(self) -> ClaimedBuild | None:
         """Claim a build, if the engine answers: a build that cannot begin must not use up its attempts."""
@@ -110,7 +114,12 @@ class BuildStage:
         log.info("build_started", image=f"{job.name}:{job.tag}", attempt=job.attempt, repo=job.repo)
         try:
             async with journal(
-                self._pool, job.lease, job.last_seq, most_characters=self._log_characters, secrets=self._secrets
+                self._pool,
+                job.lease,
+                job.last_seq,
+                most_characters=self._log_characters,
+                secrets=self._secrets,
+                counted=self._counted,
             ) as lines:
                 made = await self._make_within_limits(job, lines)
         except LeaseLost:
@@ -119,12 +128,13 @@ class BuildStage:
             return partial(until_stored, partial(settle_failure, self._pool, job, error, self._secrets))
         return partial(until_stored, partial(settle_success, self._pool, job, made))
 
-    async def hand_back(self, job: ClaimedBuild) -> None:
+    async def hand_back(self, job: ClaimedBuild) -> str:
         async with transaction(self._pool) as conn:
             cancelled = await store.cancel_if_wanted(conn, job.lease, CANCELLED)
             handed_back = not cancelled and await store.hand_back(conn, job.lease)
         if cancelled or handed_back:
             log.info("build_cancelled" if cancelled else "build_handed_back")
+        return BuildState.CANCELLED if cancelled else HANDED_BACK
 
     async def cancel(self, job: ClaimedBuild) -> None:
         async with transaction(self._pool) as conn:
@@ -132,10 +142,11 @@ class BuildStage:
         if cancelled:
             log.info("build_cancelled")
 
-    async def crash(self, job: ClaimedBuild, error: Exception) -> None:
+    async def crash(self, job: ClaimedBuild, error: Exception) -> str:
         async with transaction(self._pool) as conn:
-            say = await after_fault(conn, job.lease, job.attempt, sentence_of(error), self._secrets)
-        say()
+            ending = await after_fault(conn, job.lease, job.attempt, sentence_of(error), self._secrets)
+        ending.say()
+        return ending.outcome
 
     async def _make_within_limits(self, job: ClaimedBuild, lines: Journal) -> Made:
         try:

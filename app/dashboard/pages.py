@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from app.access.model import Role
-from app.dashboard import activity, deliveries, images, overview, products, settings
+from app.dashboard import activity, charts, deliveries, image, images, overview, product, products, settings
 from app.dashboard.live import live_route
 from app.dashboard.shell import page
 from app.dashboard.signin import signin_routes
 from app.dashboard.static import STATIC_ROUTES
+from app.dashboard.tags import tags_page
 
 if TYPE_CHECKING:
     from starlette.routing import BaseRoute
@@ -25,12 +26,15 @@ def dashboard_routes(services: Services, doorkeeper: Doorkeeper) -> list[BaseRou
         *STATIC_ROUTES,
         live_route(services),
         page("/", overview.show),
+        page("/charts", charts.show),
         page("/images", images.show_list),
-        page("/images/{id}", images.show),
+        tags_page(services),
+        page("/images/{id}", image.show),
         page("/products", products.show_list),
-        page("/products/{id}", products.show),
+        products.NEW_PAGE,
+        page("/products/{id}", product.show),
         page("/deliveries", deliveries.show_list),
         page("/deliveries/{id}", deliveries.show),
-        page("/activity", activity.show),
+        page("/activity", activity.show, role=Role.ADMIN),
         page("/settings", settings.show, role=Role.READ),
     ]

@@ -102,6 +102,30 @@ def short(reference: str | None) -> str:
     return f"{before}{found}{digest[:SHORT_DIGEST]}" if found else reference[:SHORT_SHA]
 
 
+def plural(number: int, thing: str) -> str:
+    """So many of a thing.
+
+    >>> plural(1, "product"), plural(1200, "build"), plural(0, "delivery"), plural(2, "deploy")
+    ('1 product', '1,200 builds', '0 deliveries', '2 deploys')
+    """
+    ends_in_y = thing.endswith("y") and not thing.endswith(("ay", "ey", "oy"))
+    many = thing if number == 1 else f"{thing[:-1]}ies" if ends_in_y else f"{thing}s"
+    return f"{number:,} {many}"
+
+
+def tag_name(ref: str | None) -> str:
+    """A Git reference as people name it: a tag by its name.
+
+    >>> tag_name("refs/tags/v1.0"), tag_name("refs/heads/main"), tag_name(None)
+    ('v1.0', 'branch main', '—')
+    """
+    if ref is None:
+        return UNKNOWN
+    return (
+        f"branch {ref.removeprefix('refs/heads/')}" if ref.startswith("refs/heads/") else ref.removeprefix("refs/tags/")
+    )
+
+
 def words(state: object) -> str:
     """A state or a reason as words: ``rolled_back`` is rolled back."""
     return str(state).replace("_", " ")
@@ -124,7 +148,9 @@ FILTERS: Final = {
     "moment": moment,
     "duration": duration,
     "size": size,
+    "plural": plural,
     "short": short,
+    "tag_name": tag_name,
     "words": words,
     "tone": tone,
     "chip": chip,

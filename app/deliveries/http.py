@@ -11,9 +11,10 @@ import asyncio
 from contextlib import nullcontext
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 import structlog
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 
 from app.body import declared_bytes, read_body, too_large
@@ -23,6 +24,7 @@ from app.deliveries.reading import LARGE_BYTES, read_event
 from app.deliveries.store import Accepted, Duplicate, store_unreadable, take_in
 from app.errors import BadSignature, DatabaseUnavailable, PayloadInvalid
 from app.github.signature import SignatureCheck
+from app.metrics.instruments import Metrics
 from app.postgres.pool import transaction
 from app.problems import Problem
 
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 Result = TypeVar("Result")
+Answered: TypeAlias = "tuple[str, Response]"
 
 MOST_BYTES: Final = 25 * 1024 * 1024
 LARGE_AT_ONCE: Final = 4  # each is read by a process of its own, and is many times as large there, for a moment
@@ -47,6 +50,13 @@ LONGEST_HEADER: Final = 200
 ANSWER_S: Final = 8.5
 PAUSES_S: Final = (0.5, 2.0)
 
+# What a request came to that is answered with a problem, for those who count.
+OUTCOMES: Final = {
+    HTTPStatus.BAD_REQUEST: "unreadable",
+    HTTPStatus.UNAUTHORIZED: "refused",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "too_large",
+}
+
 
 class WebhookEndpoint:
     """Answers GitHub's webhook requests. Bodies are read side by side, within a memory that is bounded; of large ones
@@ -54,9 +64,16 @@ class WebhookEndpoint:
     """
 
     def __init__(
-        self, pool: Pool, secrets: Sequence[str], *, answer_s: float = ANSWER_S, most_arriving: int = MOST_ARRIVING
+        self,
+        pool: Pool,
+        secrets: Sequence[str],
+        *,
+        answer_s: float = ANSWER_S,
+        most_arriving: int = MOST_ARRIVING,
+        metrics: Metrics | None = None,
     ) -> None:
         self._pool, self._secrets, self._answer_s = pool, tuple(secrets), answer_s
+        self._counted = (metrics or Metrics()).delivery
         self._intake = Intake(most_arriving, MOST_BYTES)
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
         self._storing = asyncio.Semaphore(STORED_AT_ONCE)
@@ -66,6 +83,22 @@ class WebhookEndpoint:
 
         Raises ``DatabaseUnavailable`` when the delivery could not be stored.
         """
+        outcome = "failed"
+        try:
+            outcome, response = await self._answer_in_time(request)
+        except Problem as problem:
+            outcome = OUTCOMES.get(problem.status, outcome)
+            raise
+        except ClientDisconnect:
+            outcome = "abandoned"
+            raise
+        else:
+            return response
+        finally:
+            self._counted(outcome)
+
+    async def _answer_in_time(self, request: Request) -> Answered:
+        """The answer, and in a word what it is."""
         if not self._secrets:
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "no webhook secret is configured; set GITHUB_WEBHOOK_SECRET")
         # A task of its own: a transaction that is cancelled may take longer to end than GitHub waits.
@@ -84,7 +117,7 @@ class WebhookEndpoint:
             headers={"Retry-After": "5", "Connection": "close"},
         )
 
-    async def _read_and_answer(self, request: Request) -> Response:
+    async def _read_and_answer(self, request: Request) -> Answered:
         if (declared_bytes(request) or 0) > MOST_BYTES:
             await read_body(request, MOST_BYTES)
             raise too_large(MOST_BYTES)
@@ -99,7 +132,7 @@ class WebhookEndpoint:
         finally:
             body.leave()
 
-    async def _answer_read(self, request: Request, check: SignatureCheck, body: Body) -> Response:
+    async def _answer_read(self, request: Request, check: SignatureCheck, body: Body) -> Answered:
         """Nothing of the body is looked at before its signature is right."""
         try:
             secret = check.verify()
@@ -114,7 +147,7 @@ class WebhookEndpoint:
             async with self._large if body.held > LARGE_BYTES else nullcontext():
                 return await self._take_in(guid, event, content_type, body.whole(), address)
 
-    async def _take_in(self, guid: str, event: str, content_type: str, body: bytes, address: str | None) -> Response:
+    async def _take_in(self, guid: str, event: str, content_type: str, body: bytes, address: str | None) -> Answered:
         try:
             parsed = await read_event(event, content_type, body)
         except PayloadInvalid as error:
@@ -133,13 +166,13 @@ class WebhookEndpoint:
             case Accepted(builds):
                 log.info("delivery_accepted", repo=parsed.repo, ref=parsed.ref, builds=list(builds))
                 answer = {"delivery": guid, "outcome": "accepted", "builds": list(builds)}
-                return JSONResponse(answer, HTTPStatus.ACCEPTED)
+                return "accepted", JSONResponse(answer, HTTPStatus.ACCEPTED)
             case Duplicate():
                 log.info("delivery_duplicate")
-                return JSONResponse({"delivery": guid, "outcome": "duplicate"})
+                return "duplicate", JSONResponse({"delivery": guid, "outcome": "duplicate"})
             case Ignored(reason):
                 log.info("delivery_ignored", reason=reason)
-                return JSONResponse({"delivery": guid, "outcome": "ignored", "reason": reason})
+                return "ignored", JSONResponse({"delivery": guid, "outcome": "ignored", "reason": reason})
 
     async def _stored(self, work: Callable[[Connection], Awaitable[Result]]) -> Result:
         """Do the work in one transaction; up to three times, which the delivery's GUID makes harmless."""
@@ -166,7 +199,7 @@ def _cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-def _seen(work: asyncio.Task[Response]) -> None:
+def _seen(work: asyncio.Task[Answered]) -> None:
     """Whatever became of work that nobody waits for any more, it has been logged."""
     if not work.cancelled():
         work.exception()

@@ -1,105 +1,200 @@
-"""What a notice says, as a Slack-compatible payload: ``text`` for every receiver, ``blocks`` for those that draw
-them. Pure.
-
-Only ``&``, ``<`` and ``>`` are escaped, as Slack's reference asks; that also takes the power from ``<!channel>`` in a
-tag name. Receivers such as Mattermost ignore blocks, so ``text`` alone must tell everything that matters.
-"""
+"""What a notice says, as a message that any receiver can be given. Pure."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
-from slack_sdk.models.blocks import ContextBlock, MarkdownTextObject, SectionBlock
-
-from app.notices.model import NoticeEvent
+from app.notices.model import NoticeEvent, Subject
+from app.receivers.message import (
+    Bold,
+    Code,
+    Icon,
+    Line,
+    Link,
+    Message,
+    Part,
+    Tone,
+    log_line,
+    one_line,
+    shorten,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
-SECTION_CHARACTERS: Final = 3000
-TAIL_CHARACTERS: Final = 2400
-NAME_CHARACTERS: Final = 200
+    from app.notices.model import Told
 
-
-def slack_payload(event: NoticeEvent, facts: Mapping[str, Any], public_url: str) -> dict[str, Any]:
-    """The JSON body for a Slack-compatible incoming webhook."""
-    headline, detail, footer = said(event, facts, public_url)
-    blocks: list[Any] = [SectionBlock(text=MarkdownTextObject(text=headline[:SECTION_CHARACTERS]))]
-    if detail:
-        blocks.append(SectionBlock(text=MarkdownTextObject(text=f"```{detail}```")))
-    blocks.append(ContextBlock(elements=[MarkdownTextObject(text=footer[:SECTION_CHARACTERS])]))
-    return {"text": _text(headline, detail), "blocks": [block.to_dict() for block in blocks]}
+LONGEST_NAME: Final = 200
+MOST_LOG_LINES: Final = 20
+MOST_FAILURES: Final = 10
+MOST_NAMES: Final = 50
+LONGEST_GATHERED: Final = 400
+SHORT_SHA: Final = 12
+# What ``message_of`` raises for facts that another version of Tagship wrote.
+UNREADABLE: Final = (KeyError, TypeError, ValueError, AttributeError)
 
 
-def notice_text(event: NoticeEvent, facts: Mapping[str, Any], public_url: str) -> str:
-    """What every receiver shows of a notice: the ``text`` of its payload."""
-    headline, detail, _ = said(event, facts, public_url)
-    return _text(headline, detail)
-
-
-def greeting_payload(channel: str) -> dict[str, Any]:
-    """A message that only says that it arrived."""
-    return {"text": f":wave: Tagship reaches this channel (*{_escape(channel)}*). This is a test."}
-
-
-def said(event: NoticeEvent, facts: Mapping[str, Any], public_url: str) -> tuple[str, str, str]:
-    """Headline, detail (plain lines, may be empty) and footer of a notice, escaped."""
-    match event:
+def message_of(told: Told, public_url: str) -> Message:
+    """One notice as a message. Raises one of ``UNREADABLE`` for facts that are not as this version writes them."""
+    facts = told.facts
+    headline: Line
+    if told.subject is Subject.BUILD and "products" in facts:
+        return _shipment(facts, public_url)
+    match told.event:
         case NoticeEvent.BUILD_SUCCEEDED:
             count = facts["rollouts"]
-            follow = "no product follows it" if count == 0 else f"{count} product{'s' * (count != 1)} rolling out"
-            headline = f":package: *{_image(facts)}* built in {facts['seconds']:.0f} s, {follow}"
-            return headline, "", _build_footer(facts, public_url)
+            follow = "no product follows it" if count == 0 else f"{count:d} {_products(count)} rolling out"
+            headline = (_image(facts), f" built in {facts['seconds']:.0f} s, {follow}")
+            return _of_build(Message(Icon.PACKAGE, Tone.GOOD, headline), facts, public_url)
         case NoticeEvent.BUILD_FAILED:
-            headline = f":x: *{_image(facts)}* could not be built: {_escape(facts['error'])}"
-            return headline, _tail(facts["log_tail"]), _build_footer(facts, public_url)
+            headline = (_image(facts), " could not be built: ", one_line(facts["error"]))
+            return _of_build(Message(Icon.BROKEN, Tone.BAD, headline, log=_tail(facts["log_tail"])), facts, public_url)
         case NoticeEvent.ROLLOUT_DONE:
-            what = "is stopped" if facts["kind"] == "stop" else f"runs *{_escape(facts['image'])}*"
-            headline = f":white_check_mark: *{_escape(facts['product'])}* {what}"
-            return headline, "", _rollout_footer(facts, public_url)
+            runs: Line = (" is stopped",) if facts["kind"] == "stop" else (" runs ", _bold(facts["image"]))
+            message = Message(Icon.DONE, Tone.GOOD, (_bold(facts["product"]), *runs))
+            return _of_rollout(message, facts, public_url)
         case NoticeEvent.ROLLOUT_FAILED:
-            headline = f":warning: *{_escape(facts['product'])}* {_failure(facts)}: {_escape(facts['error'])}"
-            output = [line for task in facts["task_errors"][:1] for line in str(task.get("output", "")).splitlines()]
-            return headline, _tail(output), _rollout_footer(facts, public_url)
+            headline = (_bold(facts["product"]), *_failure(facts), ": ", one_line(facts["error"]))
+            message = Message(Icon.WARNING, Tone.BAD, headline, log=_output(facts["task_errors"]))
+            return _of_rollout(message, facts, public_url)
         case _:
-            assert_never(event)
+            assert_never(told.event)
 
 
-def _text(headline: str, detail: str) -> str:
-    return headline if not detail else f"{headline}\n```{detail}```"
+def gathered(messages: Sequence[Message], public_url: str) -> Message:
+    """Several messages as one that names each: its headline, and below it what it adds; logs stay behind the link."""
+    lines: list[Line] = []
+    for message in messages:
+        lines.append(shorten((f"{message.icon.character} ", *message.headline), LONGEST_GATHERED))
+        lines += [shorten(("· ", *line), LONGEST_GATHERED) for line in message.lines]
+    bad = any(message.tone is Tone.BAD for message in messages)
+    return Message(
+        Icon.MANY,
+        Tone.BAD if bad else Tone.GOOD,
+        (Bold(f"{len(messages)} things happened"),),
+        tuple(lines),
+        link=Link("Tagship", f"{public_url}/"),
+    )
 
 
-def _failure(facts: Mapping[str, Any]) -> str:
+def greeting(channel: str, public_url: str) -> Message:
+    """A message that only says that it arrived."""
+    headline = ("Tagship reaches this channel (", _bold(channel), "). This is a test.")
+    return Message(Icon.HELLO, Tone.NEUTRAL, headline, link=Link("Tagship", f"{public_url}/"))
+
+
+# ---------------------------------------------------------------- a build and what it set going
+
+
+def _shipment(facts: Mapping[str, Any], public_url: str) -> Message:
+    products: Sequence[Mapping[str, Any]] = facts["products"]
+    failed = _in(products, "failed", "rolled_back")
+    running = _in(products, "done")
+    overtaken = _in(products, "superseded", "cancelled")
+    under_way = _in(products, "pending", "applying", "converging")
+    total = len(products) + facts["removed"]
+    rest = [
+        f"{len(failed)} failed" if failed else "",
+        f"{len(overtaken)} overtaken by something newer" if overtaken else "",
+        f"{facts['removed']} removed" if facts["removed"] else "",
+        f"{len(under_way)} under way" if under_way else "",
+    ]
+    became = ", ".join([f"{len(running)} of {total} {_products(total)} running", *filter(None, rest)])
+    message = Message(
+        Icon.WARNING if failed else Icon.PACKAGE,
+        Tone.BAD if failed else Tone.GOOD,
+        (_image(facts), f" built in {facts['seconds']:.0f} s → {became}"),
+        (
+            *map(_failed_line, failed[:MOST_FAILURES]),
+            *_named("Failed too", failed[MOST_FAILURES:]),
+            *_named("Running", running),
+            *_named("Overtaken by something newer", overtaken),
+            *_named("Under way", under_way),
+        ),
+        *_first_output(failed),
+    )
+    return _of_build(message, facts, public_url)
+
+
+def _in(products: Sequence[Mapping[str, Any]], *states: str) -> list[Mapping[str, Any]]:
+    return [product for product in products if product["state"] in states]
+
+
+def _failed_line(product: Mapping[str, Any]) -> Line:
+    meaning = "goes on with what it ran" if product["state"] == "rolled_back" else "is not running"
+    return (_bold(product["product"]), f" failed and {meaning}: ", one_line(product["error"]))
+
+
+def _named(title: str, products: Sequence[Mapping[str, Any]]) -> list[Line]:
+    """A line with the names of these products; none for none."""
+    if not products:
+        return []
+    line: list[Part] = [f"{title}: "]
+    for number, product in enumerate(products[:MOST_NAMES]):
+        line += [", ", _bold(product["product"])] if number else [_bold(product["product"])]
+    if len(products) > MOST_NAMES:
+        line.append(f" and {len(products) - MOST_NAMES} more")
+    return [tuple(line)]
+
+
+def _first_output(failed: Sequence[Mapping[str, Any]]) -> tuple[str, tuple[str, ...]]:
+    """Whose output is shown, and its last lines: of the first that left any."""
+    for product in failed:
+        if output := _output(product["task_errors"]):
+            return f"The last output of {one_line(product['product'], LONGEST_NAME)}", output
+    return "", ()
+
+
+# ---------------------------------------------------------------- parts
+
+
+def _of_build(message: Message, facts: Mapping[str, Any], public_url: str) -> Message:
+    commit = Code(one_line(facts["commit_sha"])[:SHORT_SHA]) if facts["commit_sha"] else "unknown commit"
+    return replace(
+        message,
+        footer=(one_line(facts["github_repo"], LONGEST_NAME), " at ", commit),
+        link=Link(f"image {facts['image_id']:d}", f"{public_url}/images/{facts['image_id']:d}"),
+    )
+
+
+def _of_rollout(message: Message, facts: Mapping[str, Any], public_url: str) -> Message:
+    count = facts["replicas"]
+    footer = () if facts["kind"] == "stop" else (f"port {facts['port']:d}, {count:d} replica{'s' * (count != 1)}",)
+    return replace(
+        message,
+        footer=footer,
+        link=Link(f"product {facts['product_id']:d}", f"{public_url}/products/{facts['product_id']:d}"),
+    )
+
+
+def _failure(facts: Mapping[str, Any]) -> Line:
     """What could not be done, and what that means for those who use the product."""
     kept = facts["state"] == "rolled_back"
     if facts["kind"] == "stop":
-        return f"could not be stopped{' and goes on with what it ran' if kept else ''}"
+        return (f" could not be stopped{' and goes on with what it ran' if kept else ''}",)
     meaning = "goes on with what it ran" if kept else "is not running"
-    return f"could not be brought to *{_escape(facts['image'])}* and {meaning}"
+    return (" could not be brought to ", _bold(facts["image"]), f" and {meaning}")
 
 
-def _image(facts: Mapping[str, Any]) -> str:
-    return _escape(f"{facts['name']}:{facts['tag']}"[:NAME_CHARACTERS])
+def _image(facts: Mapping[str, Any]) -> Bold:
+    return _bold(f"{facts['name']}:{facts['tag']}")
 
 
-def _build_footer(facts: Mapping[str, Any], public_url: str) -> str:
-    commit = (facts["commit_sha"] or "")[:12] or "unknown commit"
-    link = f"<{public_url}/api/v1/images/{facts['image_id']}|image {facts['image_id']}>"
-    return f"{_escape(facts['github_repo'])} at `{commit}`, {link}"
+def _bold(name: object) -> Bold:
+    return Bold(one_line(name, LONGEST_NAME))
 
 
-def _rollout_footer(facts: Mapping[str, Any], public_url: str) -> str:
-    link = f"<{public_url}/api/v1/rollouts/{facts['rollout_id']}|rollout {facts['rollout_id']}>"
-    if facts["kind"] == "stop":
-        return link
-    return f"port {facts['port']}, {facts['replicas']} replica{'s' * (facts['replicas'] != 1)}, {link}"
+def _output(task_errors: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """The last lines of what the first of these tasks wrote."""
+    first: Mapping[str, Any] = next(iter(task_errors), {})
+    return _tail(str(first.get("output", "")).splitlines())
 
 
-def _tail(lines: list[str]) -> str:
-    """The last lines as one block of text that fits a section and cannot end its own code block."""
-    text = _escape("\n".join(lines)).replace("```", "'''")
-    return text[-TAIL_CHARACTERS:].strip()
+def _tail(lines: Sequence[str]) -> tuple[str, ...]:
+    """The last lines, without empty ones at both ends."""
+    return tuple("\n".join(map(log_line, lines[-MOST_LOG_LINES:])).strip("\n").splitlines())
 
 
-def _escape(text: object) -> str:
-    return str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+def _products(count: int) -> str:
+    return "product" if count == 1 else "products"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import parse_qs, urlsplit
@@ -56,6 +57,9 @@ set idle_in_transaction_session_timeout = '10s';
 set tcp_keepalives_idle = 30;
 set tcp_keepalives_interval = 10;
 set tcp_keepalives_count = 3"""
+
+
+_waiting: Final[Counter[int]] = Counter()  # transactions that have no connection yet, by the id of their pool
 
 
 async def create_pool(dsn: str, *, size: int = 10) -> Pool:
@@ -107,10 +111,7 @@ async def transaction(pool: Pool) -> AsyncIterator[Connection]:
     knows whether it took place: whoever tries again must be idempotent. Whoever is cancelled gets away within a second,
     also when the network swallows everything.
     """
-    try:
-        conn = await pool.acquire(timeout=ACQUIRE_S)
-    except BROKEN as error:
-        raise DatabaseUnavailable(f"PostgreSQL gave no connection: {reason(error)}") from error
+    conn = await _acquire(pool)
     loop, cause, cut = asyncio.get_running_loop(), None, None
     try:
         async with conn.transaction():
@@ -134,6 +135,23 @@ async def transaction(pool: Pool) -> AsyncIterator[Connection]:
         raise
     finally:
         await _give_back(pool, conn, cut)
+
+
+def waiting(pool: Pool) -> int:
+    """How many transactions wait for a connection of this pool."""
+    return _waiting[id(pool)]
+
+
+async def _acquire(pool: Pool) -> Pooled:
+    _waiting[id(pool)] += 1
+    try:
+        return await pool.acquire(timeout=ACQUIRE_S)
+    except BROKEN as error:
+        raise DatabaseUnavailable(f"PostgreSQL gave no connection: {reason(error)}") from error
+    finally:
+        _waiting[id(pool)] -= 1
+        if not _waiting[id(pool)]:
+            del _waiting[id(pool)]
 
 
 async def check_writable(pool: Pool) -> None:

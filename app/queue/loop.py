@@ -21,9 +21,12 @@ import structlog
 from app.errors import AppError, LeaseLost
 from app.queue.lease import Beat, JobT, Stage
 from app.queue.stored import until_stored
+from app.queue.watch import CANCELLED, ENDED, HANDED_BACK, LEASE_LOST, RETRIED, UNSETTLED, Unwatched
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Coroutine
+
+    from app.queue.watch import Watch
 
 log = structlog.get_logger(__name__)
 
@@ -53,9 +56,12 @@ class Loop(Generic[JobT]):
         beat_s: float = BEAT_S,
         settle_s: float = SETTLE_S,
         stop_s: float = STOP_S,
+        watch: Watch | None = None,
     ) -> None:
         self.stage = stage
-        self.turned_at = asyncio.get_running_loop().time()
+        self._watch = watch or Unwatched()
+        self._clock = asyncio.get_running_loop().time
+        self.turned_at = self._clock()
         self._poll_s, self._beat_s, self._settle_s, self._stop_s = poll_s, beat_s, settle_s, stop_s
         self._wake = wake
         self._stopping = asyncio.Event()
@@ -66,6 +72,10 @@ class Loop(Generic[JobT]):
         """Claim nothing more and hand running jobs back; ``run`` returns when they are."""
         self._stopping.set()
         self._wake.set()
+
+    def turn_age(self) -> float:
+        """Seconds since it turned last; may be asked in any thread."""
+        return self._clock() - self.turned_at
 
     async def run(self) -> None:
         """Work until ``stop`` is called, then until every running job has ended or was handed back."""
@@ -101,9 +111,10 @@ class Loop(Generic[JobT]):
         A failure (the database is away, a bug) is logged and the next turn tries again.
         """
         started = 0
-        self.turned_at = asyncio.get_running_loop().time()
+        self.turned_at = self._clock()
         try:
-            await self.stage.recover()
+            for outcome in await self.stage.recover() or ():
+                self._watch.recovered(outcome)
             while len(self._running) < self.stage.concurrency and not self._stopping.is_set():
                 job = await self.stage.claim()
                 if job is None:
@@ -112,8 +123,10 @@ class Loop(Generic[JobT]):
                 started += 1
         except AppError as error:
             log.warning("turn_failed", reason=str(error))
+            self._watch.turn_failed()
         except Exception:
             log.exception("turn_crashed")
+            self._watch.turn_failed()
         return started
 
     async def settled(self) -> None:
@@ -134,8 +147,10 @@ class Loop(Generic[JobT]):
         """Run one job to its end, or to the moment when it must end early, and leave its row as it should be."""
         structlog.contextvars.bind_contextvars(**{f"{self.stage.name}_id": job.lease.row_id})
         if self._stopping.is_set():  # it was being claimed when the process was told to stop
-            await self._conclude(self.stage.hand_back(job))
+            await self._conclude(self.stage.hand_back(job), HANDED_BACK)
             return
+        begun_at = self._clock()
+        self._watch.begun(job.lease.waited_s)
         settling = asyncio.Event()
         runner = asyncio.create_task(self._perform(job, settling))
         beater = asyncio.create_task(self._beat(job))
@@ -143,17 +158,18 @@ class Loop(Generic[JobT]):
         try:
             await asyncio.wait({runner, beater, stopper}, return_when=asyncio.FIRST_COMPLETED)
             cut = not runner.done() and not await self._end_early(runner, settling)
-            await self._ending(job, runner, beater.result() if beater.done() else None, cut=cut)
+            outcome = await self._ending(job, runner, beater.result() if beater.done() else None, cut=cut)
+            self._watch.ended(outcome, self._clock() - begun_at)
         finally:
             for task in (runner, beater, stopper):
                 task.cancel()
 
-    async def _perform(self, job: JobT, settling: asyncio.Event) -> None:
-        """Run and settle; what a job raised is settled as well, as soon as the database takes it."""
+    async def _perform(self, job: JobT, settling: asyncio.Event) -> str:
+        """Run and settle, and say how it ended; what a job raised is settled too, as soon as the database takes it."""
         try:
             settle = await self.stage.run(job)
             settling.set()
-            await settle()
+            return await settle() or ENDED
         except LeaseLost:
             raise
         except Exception as error:
@@ -161,45 +177,50 @@ class Loop(Generic[JobT]):
                 raise
             settling.set()
             _say_crashed(error)
-            await until_stored(partial(self.stage.crash, job, error))
+            return await until_stored(partial(self.stage.crash, job, error)) or RETRIED
 
-    async def _end_early(self, runner: asyncio.Task[None], settling: asyncio.Event) -> bool:
+    async def _end_early(self, runner: asyncio.Task[str], settling: asyncio.Event) -> bool:
         """Make a running job end; whether it was settled all the same."""
-        clock = asyncio.get_running_loop().time
-        until = clock() + self._stop_s
+        until = self._clock() + self._stop_s
         if settling.is_set():
             await asyncio.wait({runner}, timeout=self._settle_s)
         if not runner.done():
             runner.cancel()
-            await asyncio.wait({runner}, timeout=until - clock())
+            await asyncio.wait({runner}, timeout=until - self._clock())
         if not runner.done():
             log.error("job_did_not_stop", after_s=self._stop_s)
             return False
         return not runner.cancelled() and runner.exception() is None
 
-    async def _ending(self, job: JobT, runner: asyncio.Task[None], beat: Beat | None, *, cut: bool) -> None:
-        """Bring the row into the state that fits how its job ended; ``cut``: it was made to end."""
+    async def _ending(self, job: JobT, runner: asyncio.Task[str], beat: Beat | None, *, cut: bool) -> str:
+        """Bring the row into the state that fits how its job ended, and say how; ``cut``: it was made to end."""
         error = _error_of(runner)
         if beat is Beat.LOST or isinstance(error, LeaseLost):
             log.warning("lease_lost")
-        elif cut:
+            return LEASE_LOST
+        if cut:
             if error is not None:
                 log.warning("job_stopped_badly", exc_info=error)
-            await self._conclude(self.stage.cancel(job) if beat is Beat.CANCEL else self.stage.hand_back(job))
-        elif runner.cancelled():
+            if beat is Beat.CANCEL:
+                return await self._conclude(self.stage.cancel(job), CANCELLED)
+            return await self._conclude(self.stage.hand_back(job), HANDED_BACK)
+        if runner.cancelled():
             itself = RuntimeError("the job cancelled itself")
             _say_crashed(itself)
-            await self._conclude(self.stage.crash(job, itself))
-        elif error is not None:
+            return await self._conclude(self.stage.crash(job, itself), RETRIED)
+        if error is not None:
             _say_unsettled(error)
+            return UNSETTLED
+        return runner.result()
 
-    async def _conclude(self, ending: Awaitable[None]) -> None:
-        """Perform an ending; one that fails is logged, and the row's lease runs out."""
+    async def _conclude(self, ending: Awaitable[str | None], otherwise: str) -> str:
+        """Perform an ending and say how it went; one that fails is logged, and the row's lease runs out."""
         try:
             async with asyncio.timeout(HANDBACK_S):
-                await ending
+                return await ending or otherwise
         except Exception as failure:  # noqa: BLE001 - it is logged, and the lease is what settles the row
             _say_unsettled(failure)
+            return UNSETTLED
 
     async def _beat(self, job: JobT) -> Beat:
         """Renew the lease every ``beat_s`` and at every wake-up until that is not possible any more; say why."""
@@ -229,7 +250,7 @@ def _is_cut() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-def _error_of(runner: asyncio.Task[None]) -> Exception | None:
+def _error_of(runner: asyncio.Task[str]) -> Exception | None:
     if not runner.done() or runner.cancelled():
         return None
     error = runner.exception()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import structlog
 
@@ -14,10 +14,12 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+Result = TypeVar("Result")
+
 PAUSE_S: Final = 0.5
 
 
-async def until_stored(work: Callable[[], Awaitable[None]], *, pause_s: float = PAUSE_S) -> None:
+async def until_stored(work: Callable[[], Awaitable[Result]], *, pause_s: float = PAUSE_S) -> Result:
     """Do ``work``, and again as long as PostgreSQL is away: what was built or sent shall not be built or sent twice.
 
     For jobs of a loop only, which cancels them when their lease is lost. ``work`` is guarded by that lease: if COMMIT

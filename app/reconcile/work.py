@@ -44,6 +44,9 @@ QUESTIONS_AT_ONCE: Final = 4
 REQUESTS_OF_A_DATE: Final = 3
 FAILED_PAUSE_S: Final = 1.0
 SOON_S: Final = 2.0
+LOOKED: Final = "done"
+INCOMPLETE: Final = "incomplete"
+FAILED: Final = "failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +110,9 @@ class LookStage:
         """Nobody cancels a look; what arrives here is handed back."""
         await self.hand_back(job)
 
-    async def crash(self, job: ClaimedLook, error: Exception) -> None:
+    async def crash(self, job: ClaimedLook, error: Exception) -> str:
         """An error of ours, or of the database: later again, as if GitHub had not answered."""
-        await self._fail(job, error)
+        return await self._fail(job, error)
 
     # ------------------------------------------------------------ asking
 
@@ -170,7 +173,7 @@ class LookStage:
 
     # ------------------------------------------------------------ settling
 
-    async def _settle(self, job: ClaimedLook, found: Found) -> None:
+    async def _settle(self, job: ClaimedLook, found: Found) -> str:
         """Write down what was seen and queue what was missed, in one transaction."""
         async with transaction(self._pool) as conn:
             builds = await self._write(conn, job, found)
@@ -179,6 +182,7 @@ class LookStage:
             log.info("tags_found", repo=job.spelled, builds=builds)
         if found.problem is not None:
             log.warning("look_incomplete", repo=job.spelled, reason=str(found.problem))
+        return LOOKED if found.problem is None else INCOMPLETE
 
     async def _write(self, conn: Connection, job: ClaimedLook, found: Found) -> int:
         there = await store.lock_registrations(conn, job.registrations)
@@ -208,7 +212,7 @@ class LookStage:
             return next_look(job.begun_at, self._interval_s, phase, trouble=Trouble.PASSING, failures=failures)
         return next_look(job.begun_at, self._interval_s if found.is_whole else SOON_S, phase)
 
-    async def _fail(self, job: ClaimedLook, error: Exception) -> None:
+    async def _fail(self, job: ClaimedLook, error: Exception) -> str:
         """Put the look off: all of them while the rate limit lasts, this one for long when GitHub refuses it."""
         refused = isinstance(error, (GitHubNotFound, GitHubRefused))
         limited = isinstance(error, GitHubRateLimited)
@@ -220,6 +224,7 @@ class LookStage:
                 raise job.lease.lost()
             await store.slow_down(conn, self._pause(1, 1, error))
         log.warning("look_failed", repo=job.spelled, failures=failures, reason=sentence_of(error))
+        return FAILED
 
     def _pause(self, asked: int, counted: int, error: Exception | None) -> Pause:
         if isinstance(error, GitHubRateLimited):

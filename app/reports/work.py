@@ -21,6 +21,7 @@ import structlog
 from app.errors import GitHubNotFound, GitHubRateLimited, GitHubRefused, GitHubUnavailable, sentence_of
 from app.postgres.pool import transaction
 from app.queue.retry import RetryIn
+from app.queue.watch import RETRIED
 from app.reports import store
 from app.reports.model import ClaimedReport, Leave, Note, ReportKind, SwitchOff, Tell, after_failure, decide
 from app.reports.text import context_of, description_of, link_of, payload_of
@@ -38,6 +39,9 @@ REFUSED_S: Final = 24 * 3600.0
 STALE_S: Final = 24 * 3600.0
 CRASH_S: Final = 60.0
 LONGEST_PAUSE_S: Final = 60.0
+TOLD: Final = "told"
+CLOSED: Final = "closed"
+REFUSED: Final = "refused"
 
 
 class ReportStage:
@@ -84,19 +88,20 @@ class ReportStage:
 
     # ------------------------------------------------------------------ telling
 
-    async def _report(self, job: ClaimedReport) -> None:
+    async def _report(self, job: ClaimedReport) -> str:
         match decide(job):
             case Leave(reason):
                 await self._close(job, reason)
+                return CLOSED
             case Note(last):
                 await self._note(job, last=last)
             case Tell() as tell:
                 try:
                     await self._tell(job, tell)
                 except (GitHubUnavailable, GitHubRateLimited, GitHubNotFound, GitHubRefused) as error:
-                    await self._not_told(job, error)
-                    return
+                    return await self._not_told(job, error)
                 await self._told(job, tell)
+        return TOLD
 
     async def _tell(self, job: ClaimedReport, tell: Tell) -> None:
         text, link = description_of(job, tell), link_of(job, self._public_url)
@@ -143,16 +148,19 @@ class ReportStage:
 
     # ------------------------------------------------------------------ not telling
 
-    async def _not_told(self, job: ClaimedReport, error: Exception) -> None:
+    async def _not_told(self, job: ClaimedReport, error: Exception) -> str:
         match after_failure(job, error):
             case RetryIn(seconds):
                 if isinstance(error, GitHubRateLimited):
                     self._quiet_until = asyncio.get_running_loop().time() + min(seconds, LONGEST_PAUSE_S)
                 await self._delay(job, seconds, str(error))
+                return RETRIED
             case Leave(reason):
                 await self._close(job, reason)
+                return CLOSED
             case SwitchOff(reason):
                 await self._switch_off(job, reason)
+                return REFUSED
 
     async def _switch_off(self, job: ClaimedReport, reason: str) -> None:
         async with transaction(self._pool) as conn:

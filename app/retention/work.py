@@ -12,6 +12,7 @@ import structlog
 
 from app.errors import AppError, sentence_of
 from app.postgres.pool import transaction
+from app.queue.watch import RETRIED
 from app.retention import store
 from app.retention.model import Chore
 
@@ -28,6 +29,7 @@ STUCK_WAIT_S: Final = 600.0
 ORPHANS_EVERY_S: Final = 3600.0
 FAILED_WAIT_S: Final = 60.0
 HOUR_S: Final = 3600.0
+DONE: Final = "done"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +103,15 @@ class ChoreStage:
         """Nobody cancels a chore; what arrives here is handed back."""
         await self.hand_back(job)
 
-    async def crash(self, job: ClaimedChore, error: Exception) -> None:
+    async def crash(self, job: ClaimedChore, error: Exception) -> str:
         """An error of ours: again in a minute."""
         async with transaction(self._pool) as conn:
             await store.settle(conn, job.lease, FAILED_WAIT_S, done=False)
         log.warning("chore_put_off", chore=str(job.chore), reason=sentence_of(error))
+        return RETRIED
 
-    async def _settle(self, job: ClaimedChore, wait_s: float, *, done: bool) -> None:
+    async def _settle(self, job: ClaimedChore, wait_s: float, *, done: bool) -> str:
         async with transaction(self._pool) as conn:
             if not await store.settle(conn, job.lease, wait_s, done=done):
                 raise job.lease.lost()
+        return DONE if done else RETRIED

@@ -63,12 +63,12 @@ async def claim(
     a little when a later claim finds it close.
     """
     again_s = min(timeout_s, LEAST_LEFT_S)
-    rollout_id = await conn.fetchval(SQL.claim_rollout, token, lease_s, worker, timeout_s, again_s)
-    if rollout_id is None:
+    claimed = await conn.fetchrow(SQL.claim_rollout, token, lease_s, worker, timeout_s, again_s)
+    if claimed is None:
         return None
-    rollout = await read(conn, rollout_id)
+    rollout = await read(conn, claimed["id"])
     assert rollout is not None
-    return Lease(STAGE, rollout_id, token, lease_s), rollout
+    return Lease(STAGE, rollout.id, token, lease_s, claimed["waited_s"]), rollout
 
 
 async def renew(conn: Connection, lease: Lease) -> Beat:
@@ -116,6 +116,12 @@ async def settle(conn: Connection, lease: Lease, state: RolloutState, *, status:
     await conn.execute(SQL.settle_product, row["product_id"], status, live, row["service_id"])
     await wake(conn, state_topic(lease.row_id))
     return True
+
+
+async def seconds_since_push(conn: Connection, rollout_id: RolloutId) -> float | None:
+    """How long ago the delivery came, or was replayed, that brought what a rollout ships; None when none did."""
+    seconds: float | None = await conn.fetchval(SQL.seconds_since_push, rollout_id)
+    return seconds
 
 
 async def finish_removal(conn: Connection, lease: Lease) -> bool:
@@ -168,6 +174,11 @@ async def delay(conn: Connection, lease: Lease, wait_s: float) -> bool:
 async def read(conn: Connection, rollout_id: int) -> Rollout | None:
     row = await conn.fetchrow(SQL.read_rollout, rollout_id)
     return _rollout(row) if row else None
+
+
+async def read_all(conn: Connection, rollout_ids: Sequence[int]) -> dict[int, Rollout]:
+    """These rollouts by their ids; one that is gone is not among them."""
+    return {row["id"]: _rollout(row) for row in await conn.fetch(SQL.read_rollouts, list(rollout_ids))}
 
 
 async def of_product(conn: Connection, product_id: int, *, before: int | None, limit: int) -> list[Rollout]:

@@ -27,6 +27,7 @@ from app.errors import AppError, LeaseLost, sentence_of
 from app.notices import store as notices
 from app.notices.model import NoticeEvent
 from app.postgres.pool import transaction
+from app.queue.watch import LEASE_LOST, RETRIED, uncounted
 from app.rollouts import store
 from app.rollouts.evidence import task_error
 from app.rollouts.frozen import open_env
@@ -36,6 +37,8 @@ from app.rollouts.look import Lookout
 from app.rollouts.model import Rollout, RolloutKind, RolloutState, facts_of, service_target
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from app.engine.client import Engine
     from app.engine.credentials import RegistryAccess
     from app.engine.shape import ServiceTarget
@@ -49,6 +52,7 @@ log = structlog.get_logger(__name__)
 RESTORE: Final = timedelta(seconds=150)
 AGAIN_S: Final = 3.0
 SHOWN_TASKS: Final = 5
+REMOVED: Final = "removed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,9 @@ class RolloutStage:
         monitor_s: float,
         timeout_s: float,
         registry: RegistryAccess | None = None,
+        shipped: Callable[[float], None] = uncounted,
     ) -> None:
+        self._shipped = shipped
         self.concurrency = concurrency
         self._pool, self._engine, self._vault, self._registry = pool, engine, vault, registry
         self._worker, self._lease_s, self._timeout_s = worker, lease_s, timeout_s
@@ -124,14 +130,14 @@ class RolloutStage:
         """A running rollout is not cancelled, it is superseded; what arrives here is handed back."""
         await self.hand_back(job)
 
-    async def crash(self, job: ClaimedRollout, error: Exception) -> None:
+    async def crash(self, job: ClaimedRollout, error: Exception) -> str:
         """The engine went away, or an error of ours: look again in a moment, until the deadline has passed."""
         sentence = sentence_of(error)
         async with transaction(self._pool) as conn:
             now = await store.time_under_lease(conn, job.lease)
             rollout = await store.read(conn, job.rollout.id)
             if now is None or rollout is None or rollout.deadline_at is None:
-                return
+                return LEASE_LOST
             gives_up = rollout.kind is not RolloutKind.REMOVE
             if gives_up and now >= rollout.deadline_at and rollout.error is None:
                 await store.record_failure(conn, job.lease, sentence, [])
@@ -143,8 +149,9 @@ class RolloutStage:
                 await store.delay(conn, job.lease, AGAIN_S)
         if ends:
             log.warning("rollout_failed", product=rollout.slug, state="failed", reason=rollout.error)
-        else:
-            log.warning("rollout_delayed", reason=sentence)
+            return RolloutState.FAILED
+        log.warning("rollout_delayed", reason=sentence)
+        return RETRIED
 
     # ------------------------------------------------------------------ forward
 
@@ -207,7 +214,7 @@ class RolloutStage:
         pull = rollout.wanted > 0
         return await exposed_port(self._engine, self._registry, rollout.image, pull=pull, within_s=self._timeout_s)
 
-    async def _settle_done(self, job: ClaimedRollout) -> None:
+    async def _settle_done(self, job: ClaimedRollout) -> str:
         rollout = job.rollout
         stopped = rollout.kind is RolloutKind.STOP
         async with transaction(self._pool) as conn:
@@ -222,7 +229,11 @@ class RolloutStage:
                 raise job.lease.lost()
             settled = replace(rollout, state=RolloutState.DONE)
             await notices.enqueue(conn, NoticeEvent.ROLLOUT_DONE, rollout.id, facts_of(settled))
+            since_push = await store.seconds_since_push(conn, rollout.id)
         log.info("rollout_done", product=rollout.slug)
+        if since_push is not None:
+            self._shipped(since_push)
+        return RolloutState.DONE
 
     # ------------------------------------------------------------------ away
 
@@ -236,11 +247,12 @@ class RolloutStage:
         await swarm.remove(job.rollout.service_name, job.rollout.slug)
         return partial(self._settle_removed, job)
 
-    async def _settle_removed(self, job: ClaimedRollout) -> None:
+    async def _settle_removed(self, job: ClaimedRollout) -> str:
         async with transaction(self._pool) as conn:
             if not await store.finish_removal(conn, job.lease):
                 raise job.lease.lost()
         log.info("product_removed", product=job.rollout.slug)
+        return REMOVED
 
     # ------------------------------------------------------------------ back
 
@@ -263,13 +275,14 @@ class RolloutStage:
             log.warning("restore_failed", product=job.rollout.slug, reason=str(error))
             return False
 
-    async def _settle_back(self, job: ClaimedRollout, *, kept: bool) -> None:
+    async def _settle_back(self, job: ClaimedRollout, *, kept: bool) -> str:
         async with transaction(self._pool) as conn:
             rollout = await store.read(conn, job.rollout.id)
             assert rollout is not None
             state = RolloutState.ROLLED_BACK if kept else RolloutState.FAILED
             await self._settle_failed(conn, job.lease, rollout, state)
         log.warning("rollout_failed", product=rollout.slug, state=str(state), reason=rollout.error)
+        return state
 
     async def _settle_failed(self, conn: Connection, lease: Lease, rollout: Rollout, state: RolloutState) -> None:
         """Say that it failed, and whether what ran before runs."""

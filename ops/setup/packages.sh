@@ -32,6 +32,15 @@ apt_install() {
 # download PACKAGE: its .deb is in this folder, not installed. (Apt's own account cannot write here: without it, no warning.)
 download() { apt-get download -qq -o APT::Sandbox::User=root "$1"; }
 
+# unpack PACKAGE FOLDER: the files of the package are in FOLDER, not installed: nothing of it is started. They come into
+# a folder of its own that is renamed when it is complete, so that no half of it is taken for the whole.
+unpack() (
+  rm -rf "$2.part" && mkdir -p "$2.part" && cd "$2.part" || return 1
+  { download "$1" || { as_root apt-get update -qq && download "$1"; }; } >&2 || return 1
+  dpkg-deb -x "$1"_*.deb . >&2 && rm -- *.deb || return 1
+  rm -rf "$2" && mv "$2.part" "$2"
+)
+
 # need COMMAND PACKAGE…: COMMAND exists now, or this ends with what to do.
 need() {
   local command=$1

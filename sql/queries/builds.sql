@@ -73,7 +73,7 @@ returning id;
 
 -- name: read_claimed
 -- Everything a worker needs to know of the build it claimed.
-select b.id, b.image_id, b.commit_sha, b.recipe, b.attempt,
+select b.id, b.image_id, b.commit_sha, b.recipe, b.attempt, extract(epoch from b.started_at - b.run_after)::float8 as waited_s,
        b.source in ('delivery', 'reconcile')
          and exists (select 1 from builds o where o.image_id = b.image_id and o.id < b.id
                         and o.commit_sha is distinct from b.commit_sha) as tag_moved,
@@ -100,7 +100,7 @@ returning seq;
 
 -- name: read_log
 -- The log behind one position, in order.
-select seq, data from build_log where build_id = $1 and seq > $2 order by seq limit $3;
+select seq, data, written_at from build_log where build_id = $1 and seq > $2 order by seq limit $3;
 
 -- name: read_log_tail
 -- The last pieces of the log, newest first.

@@ -11,8 +11,8 @@ insert into channels (name, kind) values ($1, $2) on conflict (name) do nothing 
 
 -- name: update_channel
 -- Change a channel; a name that is taken is a unique violation.
-update channels set name = $2, url_sealed = $3, events = $4, enabled = $5, updated_at = now(),
-                    disabled_reason = case when not $5 then disabled_reason end
+update channels set name = $2, url_sealed = $3, events = $4, enabled = $5, images = $6, products = $7, secret_sealed = $8,
+                    updated_at = now(), disabled_reason = case when not $5 then disabled_reason end
  where id = $1 returning *;
 
 -- name: switch_channel_off
@@ -23,6 +23,17 @@ update channels set enabled = false, disabled_reason = $3, updated_at = now()
 -- name: pause_channel
 -- The receiver asked for rest: nothing is sent there for some seconds, whichever notice it was that was refused.
 update channels set paused_until = greatest(paused_until, now() + make_interval(secs => $2)) where id = $1;
+
+-- name: count_message
+-- A message was taken: a channel that has had so many ($2) within so many seconds ($3) rests until these are over, so that
+-- what comes meanwhile is gathered. A count that is older begins anew.
+update channels set burst_began_at = case when b.over then now() else burst_began_at end,
+                    burst_messages = case when b.over then 1 else burst_messages + 1 end,
+                    paused_until = case when not b.over and burst_messages + 1 >= $2
+                                        then greatest(paused_until, burst_began_at + make_interval(secs => $3))
+                                        else paused_until end
+  from (select coalesce(burst_began_at < now() - make_interval(secs => $3), true) as over from channels where id = $1) b
+ where id = $1;
 
 -- name: list_channels
 -- A page of channels, newest first.

@@ -44,11 +44,15 @@ update rollouts set state = case state when 'pending' then 'applying' else state
               where state in ('pending', 'applying', 'converging') and run_after <= now()
                 and (lease_until is null or lease_until < now())
               order by id for update skip locked limit 1)
-returning id;
+returning id, case when attempt = 1 then extract(epoch from now() - run_after)::float8 end as waited_s;
 
 -- name: read_rollout
 -- One rollout.
 select *, (select n.id::text from installation n) as installation from rollout_overview where id = $1;
+
+-- name: read_rollouts
+-- Several rollouts.
+select *, (select n.id::text from installation n) as installation from rollout_overview where id = any($1::bigint[]);
 
 -- name: rollouts_of_product
 -- A page of a product's rollouts, newest first.
@@ -92,6 +96,12 @@ update rollouts set state = $3, finished_at = now(), lease_token = null, lease_u
 -- name: settle_product
 -- Say what the product is now that its rollout is final.
 update products set status = $2, live_rollout_id = $3, service_id = coalesce($4, service_id), updated_at = now() where id = $1;
+
+-- name: seconds_since_push
+-- How long ago the delivery came, or was replayed, whose build this rollout ships, if it is a new build that it ships.
+select extract(epoch from now() - coalesce(d.replayed_at, d.received_at))::float8
+  from rollouts r join builds b on b.id = r.build_id join deliveries d on d.id = b.delivery_id
+ where r.id = $1 and r.kind = 'deploy' and r.reason in ('image_built', 'pin_moved');
 
 -- name: delete_removed_product
 -- The product whose service a removal took away goes, with its rollouts, if the lease still holds.

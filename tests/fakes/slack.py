@@ -107,9 +107,9 @@ class LocalSlack:
 
     async def _receive(self, request: Request) -> Response:
         payload = await _payload(request)
-        refusal = _refusal(payload)
-        if payload is None or refusal is not None:
-            return PlainTextResponse(refusal or "invalid_payload", 400)
+        refused = refusal(payload)
+        if payload is None or refused is not None:
+            return PlainTextResponse(refused or "invalid_payload", 400)
         message = Message(str(payload.get("text") or "")[:LONGEST_TEXT], payload)
         self.messages.append(message)
         self._unread.append(message)
@@ -130,7 +130,7 @@ async def _payload(request: Request) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _refusal(payload: dict[str, Any] | None) -> str | None:
+def refusal(payload: dict[str, Any] | None) -> str | None:
     """The word with which Slack refuses a payload; None when it takes it."""
     if payload is None:
         return "invalid_payload"

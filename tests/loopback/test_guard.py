@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from pydantic import SecretStr
 
 from app.errors import NoticeNotSent
-from app.slack.client import Answer, SlackClient
-from app.slack.guard import AddressRefused, Guard
+from app.receivers.client import Answer, Sender
+from app.receivers.guard import AddressRefused, Guard
 from tests.api_client import LOOPBACK
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NAME: Final = "chat.example.org"
-HELLO: Final = {"text": "hello"}
+HELLO: Final = b'{"text": "hello"}'
 
 
 class Names:
@@ -66,8 +66,8 @@ class Receiver:
 
 
 @asynccontextmanager
-async def sender(guard: Guard) -> AsyncIterator[SlackClient]:
-    client = SlackClient(guard)
+async def sender(guard: Guard) -> AsyncIterator[Sender]:
+    client = Sender(guard)
     try:
         yield client
     finally:

@@ -25,7 +25,10 @@ CASES = [
     ("retention", "images_to_delete", [], "images_to_delete"),
     ("rollouts", "claim_rollout", [TOKEN, "30", "'w'", "60", "60"], "rollouts_to_claim"),
     ("rollouts", "rollouts_of_product", ["5", "null", "50"], "rollouts_by_product"),
-    ("notices", "claim_notice", [TOKEN, "30", "'w'", "'slack'", "true"], "notices_to_claim"),
+    ("notices", "next_notice", ["array['slack']", "true"], "notices_to_claim"),
+    ("notices", "notices_beside", ["1", "5", "null", "19"], "notices_waiting"),
+    ("shipments", "shipments_to_tell", ["180", "20"], "rollouts_by_build"),
+    ("shipments", "rollouts_of_shipments", ["array[5]"], "rollouts_by_build"),
     ("reconcile", "claim_look", [TOKEN, "120", "'w'"], "looks_to_claim"),
     ("reconcile", "seen_of", ["'a/7'", "array['v5']"], "seen_tags_pkey"),
     ("notices", "fail_stranded_notices", ["'a'", "'b'", "'6 hours'"], "notices_to_claim"),
@@ -35,6 +38,7 @@ FILL = """
 insert into docker_images (name, tag, github_repo, github_ref) select 'i', n::text, 'a/b', 'r' from generate_series(1,
 3000) n; insert into builds (image_id, source, recipe, state, finished_at, error)
   select id, 'api', '{}', 'failed', now(), 'x' from docker_images;
+insert into reports (build_id, finished_at) select id, now() from builds;
 insert into build_log (build_id, seq, data) select 5, n, 'x' from generate_series(1, 5000) n;
 insert into products (name, slug, port) select 'p', 'p' || n, n from generate_series(1, 200) n;
 insert into rollouts (product_id, kind, reason, state, finished_at, image, env_sealed, port, publish_mode, replicas)
@@ -42,12 +46,12 @@ insert into rollouts (product_id, kind, reason, state, finished_at, image, env_s
 insert into looks (repo, run_after) select 'a/' || n, now() + n * interval '1 second' from generate_series(1, 3000) n;
 insert into seen_tags (repo, tag) select repo, 'v' || n from looks, generate_series(1, 5) n;
 insert into channels (name, kind) values ('c', 'slack');
-insert into notices (channel_id, event, subject_id, facts, state, finished_at)
-  select 1, 'rollout_done', n, '{}', 'sent', now() from generate_series(1, 3000) n
+insert into notices (channel_id, event, subject, subject_id, facts, state, finished_at)
+  select 1, 'rollout_done', 'rollout', n, '{}', 'sent', now() from generate_series(1, 3000) n
 """
 
 
-TABLES = ("docker_images", "builds", "build_log", "products", "rollouts", "notices", "looks", "seen_tags")
+TABLES = ("docker_images", "builds", "reports", "build_log", "products", "rollouts", "notices", "looks", "seen_tags")
 
 
 @pytest.fixture(scope="module")
@@ -83,4 +87,11 @@ async def test_statement_uses_its_index(
 @pytest.mark.parametrize("table", ["builds", "rollouts", "notices", "deliveries", "audit_log"])
 async def test_the_pulse_of_pages_reads_no_growing_table_whole(filled: Dedicated, table: str) -> None:
     plan = await plan_of(filled, "pulse", "pulse", [])
+    assert f"Seq Scan on {table}" not in plan, plan
+
+
+@pytest.mark.parametrize("query", ["queues", "states"])
+@pytest.mark.parametrize("table", ["builds", "rollouts", "notices", "reports", "docker_images"])
+async def test_a_scrape_of_metrics_reads_no_growing_table_whole(filled: Dedicated, query: str, table: str) -> None:
+    plan = await plan_of(filled, "metrics", query, [])
     assert f"Seq Scan on {table}" not in plan, plan

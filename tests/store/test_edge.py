@@ -64,7 +64,7 @@ async def served(services: Services, **headers: str) -> AsyncIterator[httpx.Asyn
         httpx.AsyncClient(base_url=url, headers=headers, timeout=PATIENCE_S) as client,
     ):
         yield client
-    await services.slack.close()
+    await services.sender.close()
 
 
 # ---------------------------------------------------------------- wrong tokens

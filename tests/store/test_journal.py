@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 async def stored(pool: Pool, claimed: ClaimedBuild) -> list[tuple[int, str]]:
     async with transaction(pool) as conn:
-        return await store.read_log(conn, claimed.id, 0, 10_000)
+        return [(piece.seq, piece.text) for piece in await store.read_log(conn, claimed.id, 0, 10_000)]
 
 
 async def text_of(pool: Pool, claimed: ClaimedBuild) -> str:

@@ -11,12 +11,12 @@ import pytest
 from pydantic import SecretStr
 
 from app.notices import channels, store
-from app.notices.model import NoticeEvent, NoticeState
+from app.notices.model import ChannelKind, NoticeEvent, NoticeState
 from app.notices.work import NoticeStage
 from app.postgres.pool import transaction
 from app.queue.lease import Beat
 from app.queue.loop import Loop
-from app.slack.client import SlackClient
+from app.receivers.client import Sender
 from tests.api_client import api_services, asking
 from tests.factories import VAULT, expire
 from tests.fakes.slack import LocalSlack
@@ -24,14 +24,17 @@ from tests.fakes.slack import LocalSlack
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from app.notices.model import ClaimedNotice
+    from app.notices.model import ClaimedMessage
     from app.postgres.pool import Pool
 
 PATIENCE_S: Final = 30.0
 STOP: Final = {
     "rollout_id": 7,
+    "product_id": 3,
     "product": "Allianz",
+    "slug": "allianz",
     "kind": "stop",
+    "reason": "stop",
     "state": "done",
     "image": "bre:v1",
     "port": 8001,
@@ -48,14 +51,14 @@ async def slack() -> AsyncIterator[LocalSlack]:
 
 
 @pytest.fixture
-async def loop(pool: Pool, slack: LocalSlack) -> AsyncIterator[Loop[ClaimedNotice]]:
+async def loop(pool: Pool, slack: LocalSlack) -> AsyncIterator[Loop[ClaimedMessage]]:
     """The loop of the stage, for one turn at a time."""
-    client = SlackClient()
+    client = Sender()
     yield Loop(stage(pool, client, slack.url), asyncio.Event())
     await client.close()
 
 
-def stage(pool: Pool, client: SlackClient, url: str | None) -> NoticeStage:
+def stage(pool: Pool, client: Sender, url: str | None) -> NoticeStage:
     settings_url = None if url is None else SecretStr(url)
     return NoticeStage(
         pool,
@@ -66,6 +69,7 @@ def stage(pool: Pool, client: SlackClient, url: str | None) -> NoticeStage:
         concurrency=8,
         lease_s=30,
         public_url="https://t",
+        progress_s=180,
     )
 
 
@@ -85,12 +89,19 @@ async def tell(pool: Pool, subject: int = 7, event: NoticeEvent = NoticeEvent.RO
         await store.enqueue(conn, event, subject, STOP)
 
 
-async def claim(pool: Pool, kind: str = "slack") -> ClaimedNotice | None:
+async def claim(pool: Pool, *kinds: ChannelKind) -> ClaimedMessage | None:
     async with transaction(pool) as conn:
-        return await store.claim(conn, kind=kind, token=uuid4(), lease_s=30, worker="tests", with_settings_channel=True)
+        return await store.claim(
+            conn,
+            kinds=kinds or ChannelKind,
+            token=uuid4(),
+            lease_s=30,
+            worker="tests",
+            with_settings_channel=True,
+        )
 
 
-async def claimed(pool: Pool) -> ClaimedNotice:
+async def claimed(pool: Pool) -> ClaimedMessage:
     """A notice of a channel that is on, under a lease."""
     await channel(pool)
     await tell(pool)
@@ -114,7 +125,7 @@ async def age(pool: Pool, by: timedelta) -> None:
         await conn.execute("update notices set created_at = created_at - $1::interval", by)
 
 
-async def turn(loop: Loop[ClaimedNotice]) -> int:
+async def turn(loop: Loop[ClaimedMessage]) -> int:
     """One turn of the loop and all that it started; how much that was."""
     started = await loop.turn()
     await asyncio.wait_for(loop.settled(), PATIENCE_S)
@@ -173,13 +184,14 @@ async def test_the_oldest_is_claimed_first_and_only_once(pool: Pool) -> None:
     assert second is not None
     assert second.lease.row_id > first.lease.row_id
     assert await claim(pool) is None
-    assert (first.event, first.facts, first.attempt) == (NoticeEvent.ROLLOUT_DONE, STOP, 1)
+    [told] = first.told
+    assert (told.event, told.facts, told.attempt) == (NoticeEvent.ROLLOUT_DONE, STOP, 1)
 
 
 async def test_a_channel_that_is_off_or_of_another_kind_is_not_claimed(pool: Pool) -> None:
     await channel(pool)
     await tell(pool)
-    assert await claim(pool, "mail") is None
+    assert await claim(pool, ChannelKind.DISCORD) is None
     await channel(pool, enabled=False)
     assert await claim(pool) is None
     await channel(pool, enabled=True)
@@ -193,20 +205,20 @@ async def test_a_lost_workers_notice_is_claimed_again_and_the_lost_one_is_fenced
     assert found is not None
     assert (found.lease.row_id, found.attempt) == (lost.lease.row_id, 2)
     async with transaction(pool) as conn:
-        assert await store.renew(conn, lost.lease) is Beat.LOST
-        assert not await store.settle(conn, lost.lease, NoticeState.SENT, "ok")
-        assert not await store.retry(conn, lost.lease, 5, "late")
-        assert not await store.hand_back(conn, lost.lease)
-        assert await store.renew(conn, found.lease) is Beat.HELD
+        assert await store.renew(conn, lost) is Beat.LOST
+        assert not await store.settle(conn, lost, NoticeState.SENT, "ok")
+        assert not await store.retry(conn, lost, 5, "late")
+        assert not await store.hand_back(conn, lost)
+        assert await store.renew(conn, found) is Beat.HELD
     assert (await rows(pool))[0]["state"] == "pending"
 
 
 async def test_a_settled_notice_is_final(pool: Pool) -> None:
     notice = await claimed(pool)
     async with transaction(pool) as conn:
-        assert await store.settle(conn, notice.lease, NoticeState.SENT, "200 ok")
-        assert not await store.settle(conn, notice.lease, NoticeState.FAILED, "again")
-        assert await store.renew(conn, notice.lease) is Beat.LOST
+        assert await store.settle(conn, notice, NoticeState.SENT, "200 ok")
+        assert not await store.settle(conn, notice, NoticeState.FAILED, "again")
+        assert await store.renew(conn, notice) is Beat.LOST
     assert await claim(pool) is None
     [row] = await rows(pool)
     assert (row["state"], row["answer"], row["finished_at"] is not None) == ("sent", "200 ok", True)
@@ -215,7 +227,7 @@ async def test_a_settled_notice_is_final(pool: Pool) -> None:
 async def test_a_notice_that_is_put_off_is_not_claimed_before_its_time(pool: Pool) -> None:
     notice = await claimed(pool)
     async with transaction(pool) as conn:
-        assert await store.retry(conn, notice.lease, 60, "429")
+        assert await store.retry(conn, notice, 60, "429")
     assert await claim(pool) is None
     async with transaction(pool) as conn:
         await conn.execute("update notices set run_after = now()")
@@ -227,7 +239,7 @@ async def test_a_notice_that_is_put_off_is_not_claimed_before_its_time(pool: Poo
 async def test_a_notice_that_is_handed_back_keeps_its_attempt(pool: Pool) -> None:
     notice = await claimed(pool)
     async with transaction(pool) as conn:
-        assert await store.hand_back(conn, notice.lease)
+        assert await store.hand_back(conn, notice)
     found = await claim(pool)
     assert found is not None
     assert found.attempt == 1
@@ -236,7 +248,9 @@ async def test_a_notice_that_is_handed_back_keeps_its_attempt(pool: Pool) -> Non
 # ---------------------------------------------------------------- sending
 
 
-async def test_a_notice_is_posted_and_its_answer_kept(pool: Pool, slack: LocalSlack, loop: Loop[ClaimedNotice]) -> None:
+async def test_a_notice_is_posted_and_its_answer_kept(
+    pool: Pool, slack: LocalSlack, loop: Loop[ClaimedMessage]
+) -> None:
     await channel(pool)
     await tell(pool)
     assert await turn(loop) == 1
@@ -247,7 +261,7 @@ async def test_a_notice_is_posted_and_its_answer_kept(pool: Pool, slack: LocalSl
 
 
 async def test_a_receiver_that_asks_for_a_pause_gets_it(
-    pool: Pool, slack: LocalSlack, loop: Loop[ClaimedNotice]
+    pool: Pool, slack: LocalSlack, loop: Loop[ClaimedMessage]
 ) -> None:
     await channel(pool)
     await tell(pool)
@@ -260,7 +274,7 @@ async def test_a_receiver_that_asks_for_a_pause_gets_it(
 
 
 async def test_a_receiver_that_asks_for_rest_is_left_alone_by_every_notice_and_only_it(
-    pool: Pool, slack: LocalSlack, loop: Loop[ClaimedNotice]
+    pool: Pool, slack: LocalSlack, loop: Loop[ClaimedMessage]
 ) -> None:
     await channel(pool)
     await tell(pool)
@@ -276,7 +290,7 @@ async def test_a_receiver_that_asks_for_rest_is_left_alone_by_every_notice_and_o
 
 
 async def test_the_channel_of_the_settings_goes_off_when_its_address_is_gone_and_gets_a_chance_at_the_next_start(
-    pool: Pool, slack: LocalSlack, loop: Loop[ClaimedNotice]
+    pool: Pool, slack: LocalSlack, loop: Loop[ClaimedMessage]
 ) -> None:
     await channel(pool)
     await tell(pool)
@@ -297,7 +311,7 @@ async def test_the_channel_of_the_settings_goes_off_when_its_address_is_gone_and
         assert (shown["enabled"], shown["disabled_reason"]) == (False, None), "a person said so"
 
 
-async def test_the_last_attempt_fails_the_notice(pool: Pool, slack: LocalSlack, loop: Loop[ClaimedNotice]) -> None:
+async def test_the_last_attempt_fails_the_notice(pool: Pool, slack: LocalSlack, loop: Loop[ClaimedMessage]) -> None:
     await channel(pool)
     await tell(pool)
     async with transaction(pool) as conn:
@@ -311,7 +325,7 @@ async def test_the_last_attempt_fails_the_notice(pool: Pool, slack: LocalSlack, 
 
 @pytest.mark.parametrize(("hours", "state"), [(5.9, "sent"), (6.1, "failed")])
 async def test_what_is_older_than_six_hours_is_not_posted_any_more(
-    pool: Pool, slack: LocalSlack, loop: Loop[ClaimedNotice], hours: float, state: str
+    pool: Pool, slack: LocalSlack, loop: Loop[ClaimedMessage], hours: float, state: str
 ) -> None:
     await channel(pool)
     await tell(pool)
@@ -337,7 +351,7 @@ async def test_a_post_under_way_when_the_process_stops_may_end_and_is_not_repeat
     await channel(pool)
     await tell(pool)
     server = await asyncio.start_server(receive, "127.0.0.1", 0)
-    client = SlackClient()
+    client = Sender()
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
     loop = Loop(stage(pool, client, url), asyncio.Event())
     async with server:
@@ -354,7 +368,7 @@ async def test_a_post_under_way_when_the_process_stops_may_end_and_is_not_repeat
 
 
 async def test_a_post_that_hangs_is_cut_off_when_the_process_stops_and_handed_back(
-    pool: Pool, slack: LocalSlack, loop: Loop[ClaimedNotice]
+    pool: Pool, slack: LocalSlack, loop: Loop[ClaimedMessage]
 ) -> None:
     await channel(pool)
     await tell(pool)
@@ -371,7 +385,7 @@ async def test_a_post_that_hangs_is_cut_off_when_the_process_stops_and_handed_ba
 
 
 async def test_a_notice_is_shown_as_it_was_or_will_be_sent(
-    pool: Pool, slack: LocalSlack, loop: Loop[ClaimedNotice]
+    pool: Pool, slack: LocalSlack, loop: Loop[ClaimedMessage]
 ) -> None:
     await channel(pool)
     await tell(pool)
@@ -383,8 +397,9 @@ async def test_a_notice_is_shown_as_it_was_or_will_be_sent(
         assert (await api.get("/notices")).json() == [after]
     assert (before["state"], before["attempt"], before["answer"], before["finished_at"]) == ("pending", 0, None, None)
     assert before["next_attempt_at"].endswith("Z")
-    assert before["text"] == after["text"] == slack.messages[0].text
+    assert before["text"] == after["text"] == "✅ Allianz is stopped"
     assert (after["state"], after["attempt"], after["answer"], after["next_attempt_at"]) == ("sent", 1, "200 ok", None)
+    assert (before["status"], before["message_id"], after["status"]) == (None, None, 200)
     assert (after["channel"], after["event"], after["subject"], after["subject_id"]) == (
         "slack",
         "rollout_done",
@@ -393,7 +408,7 @@ async def test_a_notice_is_shown_as_it_was_or_will_be_sent(
     )
 
 
-async def test_notices_are_listed_by_state_event_and_page(pool: Pool, loop: Loop[ClaimedNotice]) -> None:
+async def test_notices_are_listed_by_state_event_and_page(pool: Pool, loop: Loop[ClaimedMessage]) -> None:
     await channel(pool)
     await tell(pool)
     await turn(loop)

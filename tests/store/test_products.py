@@ -16,10 +16,10 @@ from app.postgres.listen import Wakeups
 from app.postgres.pool import transaction
 from app.products import store
 from app.products.model import ProductStatus
+from app.receivers.client import Sender
 from app.rollouts import store as rollouts
 from app.rollouts.model import RolloutKind, RolloutReason, RolloutState, rollback_target
 from app.settings import load_settings
-from app.slack.client import SlackClient
 from app.web import create_app
 from tests.factories import (
     VAULT,
@@ -61,7 +61,7 @@ async def client_of(pool: Pool) -> AsyncIterator[httpx.AsyncClient]:
             api_token=TOKEN,
             stalled=list,
             stopping=asyncio.Event(),
-            slack=SlackClient(),
+            sender=Sender(),
             registry=None,
         )
         async with httpx.AsyncClient(

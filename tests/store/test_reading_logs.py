@@ -12,9 +12,9 @@ from app.builds import store
 from app.builds.log import follow_log
 from app.postgres.listen import Wakeups
 from app.postgres.pool import transaction
+from app.receivers.client import Sender
 from app.sealing import Vault
 from app.settings import load_settings
-from app.slack.client import SlackClient
 from app.web import create_app
 from tests.factories import claimed_build
 
@@ -44,7 +44,7 @@ async def parts_of(pool: Pool, path: str, accept: str = "*/*") -> tuple[int, lis
         api_token=TOKEN,
         stalled=list,
         stopping=asyncio.Event(),
-        slack=SlackClient(),
+        sender=Sender(),
         registry=None,
     )
     sent: list[Message] = []
@@ -112,7 +112,7 @@ async def test_a_long_log_is_followed_row_by_row(pool: Pool) -> None:
     claimed = await build_with_log(pool, ROWS)
     async with transaction(pool) as conn:
         assert await store.fail(conn, claimed.lease, "for a reason")
-    seen = [seq async for seq, _ in follow_log(pool, Wakeups(""), claimed.id, 0)]
+    seen = [piece.seq async for piece in follow_log(pool, Wakeups(""), claimed.id, 0)]
     assert seen == list(range(1, ROWS + 1))
 
 

@@ -436,7 +436,7 @@ async def test_an_interval_of_nothing_means_never(pool: Pool, interval: str, loo
     client = GitHubClient.open()
     services = api_services(pool, github=client, TAGSHIP_RECONCILE_INTERVAL_S=interval)
     assert (store.STAGE in {stage.name for _, stage in stages(services, ())}) is looks
-    await services.slack.close()
+    await services.sender.close()
     await client.close()
 
 

@@ -254,7 +254,7 @@ async def answers(world: World, planted: Planted) -> None:
                 answer = await world.api.get(filled, headers={"Accept": accept})
                 assert answer.status_code != 500, answer.text
                 planted.out[f"GET {filled} as {accept}"] = f"{answer.headers}{answer.text}"
-    for part in ("/healthz", "/readyz", "/docs", "/openapi.json"):
+    for part in ("/healthz", "/readyz", "/metrics", "/docs", "/openapi.json"):
         planted.out[part] = (await world.outside.get(world.url + part)).text
 
 

@@ -52,6 +52,9 @@ async def test_without_a_swarm_images_are_built_and_a_start_is_refused_with_what
         product = await world.product("allianz", image["id"])
         refused = await world.post(f"/products/{product['id']}/start", None, 409)
         assert "docker swarm init" in refused["detail"]
+        ready = await world.outside.get(f"{world.url}/readyz")
+        assert (ready.status_code, ready.json()["parts"]["engine"]) == (200, "ok"), "it takes in and builds"
+        assert "docker swarm init" in ready.json()["parts"]["swarm"]
         assert (await world.get(f"/products/{product['id']}"))["status"] == "stopped"
         await world.services.pool.execute(
             "delete from products"

@@ -51,6 +51,7 @@ PROMISED = [
     "GET /api/v1/products/{id}/logs",
     "GET /api/v1/deliveries",
     "GET /api/v1/deliveries/{id}",
+    "GET /api/v1/deliveries/{id}/body",
     "POST /api/v1/deliveries/{id}/replay",
     "GET /api/v1/notices",
     "POST /api/v1/channels",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
@@ -55,6 +56,28 @@ class ImageQuery(In):
     status: BuildState | None = None
     limit: Annotated[int, Field(ge=1, le=500)] = 100
     before: RowId | None = None
+
+
+class LogFormat(StrEnum):
+    """How a build log is sent: as plain text as far as it is stored, as events of lines, or as events whose data is
+    JSON (``LogPieceOut``), which keep carriage returns and say when a piece was written.
+    """
+
+    TEXT = "text"
+    EVENTS = "events"
+    JSON = "json"
+
+
+class BuildLogQuery(In):
+    build: RowId | None = None
+    format: LogFormat | None = None
+
+
+class LogPieceOut(Out):
+    """The data of an event of ``format=json``."""
+
+    at: Time
+    text: str
 
 
 class ImageDetailQuery(In):

@@ -240,7 +240,7 @@ function ago(moment, now) {
   return Math.abs(seconds) > 30 * 86400 ? moment.toLocaleDateString() : relative.format(Math.trunc(seconds / length), unit);
 }
 
-function showTimes(root) {
+export function showTimes(root) {
   const now = Date.now();
   for (const time of root.querySelectorAll("time[datetime]")) {
     const moment = new Date(time.dateTime);

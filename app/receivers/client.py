@@ -1,4 +1,4 @@
-"""One POST to a Slack-compatible webhook, and what its answer means. Retrying is the notice queue's business.
+"""One POST to a webhook of a receiver, and what its answer means. Retrying is the notice queue's business.
 
 The URL is the whole credential: it never appears in an error, a log line or a ``repr``. Of an answer only its status
 and a word such as ``ok`` are kept: a channel must not be a way to read what an internal service says.
@@ -7,7 +7,6 @@ and a word such as ``ok`` are kept: a channel must not be a way to read what an 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import math
 import re
@@ -16,14 +15,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import httpx
 
 from app.errors import NoticeNotSent
-from app.slack.guard import AddressRefused, Guard, GuardedTransport
+from app.receivers.guard import AddressRefused, Guard, GuardedTransport
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pydantic import SecretStr
 
 TIMEOUT_S: Final = 10.0
@@ -44,7 +45,7 @@ class Answer:
     word: str
 
 
-class SlackClient:
+class Sender:
     """A sender to any number of webhook URLs; safe to share between tasks. ``close`` ends it.
 
     Where an address may lead is for ``guard`` to say, except for the one that the operator has put into the settings.
@@ -78,19 +79,20 @@ class SlackClient:
             async with asyncio.timeout(LOOK_UP_S):
                 await self._guard.judged(httpx.URL(url).raw_host.decode("ascii"))
 
-    async def post(self, url: SecretStr, payload: dict[str, Any], *, trusted: bool = False) -> Answer:
-        """Send one message; returns when the receiver has taken it. ``trusted`` is an address of the settings, which
-        may lead anywhere.
+    async def post(
+        self, url: SecretStr, body: bytes, *, headers: Mapping[str, str] | None = None, trusted: bool = False
+    ) -> Answer:
+        """Send one message, which is JSON; returns when the receiver has taken it. ``trusted`` is an address of the
+        settings, which may lead anywhere.
 
         Raises ``NoticeNotSent``: permanent for a refusal that will not change (400, 403, 404, 410, a redirect, an
         address that leads where nothing is sent), passing for 429 (``retry_after_s`` is the receiver's wish), 5xx,
         silence and a broken connection. A passing failure may have been delivered all the same.
         """
         http = self._trusting if trusted else self._guarded
-        body = json.dumps(payload).encode()  # ASCII, so that even a lone surrogate can be sent
         try:
             async with asyncio.timeout(self._timeout_s):
-                answer, pause_s = await _exchange(http, url.get_secret_value(), body)
+                answer, pause_s = await _exchange(http, url.get_secret_value(), body, headers or {})
         except (TimeoutError, httpx.TimeoutException):
             raise _not_sent("the receiver of notices did not answer in time") from None
         except AddressRefused as error:
@@ -106,10 +108,12 @@ class SlackClient:
         return answer
 
 
-async def _exchange(http: httpx.AsyncClient, url: str, body: bytes) -> tuple[Answer, float | None]:
+async def _exchange(
+    http: httpx.AsyncClient, url: str, body: bytes, headers: Mapping[str, str]
+) -> tuple[Answer, float | None]:
     """The receiver's answer, and how long it wants to be left alone."""
-    headers = {"Content-Type": "application/json; charset=utf-8"}
-    async with http.stream("POST", url, content=body, headers=headers) as response:
+    sent = {"Content-Type": "application/json; charset=utf-8"} | dict(headers)
+    async with http.stream("POST", url, content=body, headers=sent) as response:
         start = b""
         async for chunk in response.aiter_raw():
             start += chunk

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, TypeAlias
 import httpx
 
 from app.errors import AppError
-from app.slack.addresses import first_refused
+from app.receivers.addresses import first_refused
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Sequence
 
-    from app.slack.addresses import Network
+    from app.receivers.addresses import Network
 
 Resolve: TypeAlias = Callable[[str], Awaitable[list[str]]]
 

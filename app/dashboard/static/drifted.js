@@ -1,0 +1,41 @@
+// The products whose service somebody changed outside Tagship: asked by itself, since the engine may be slow, or away.
+// A page that has an empty part with the id "drifted" and a heading gets them there; without any it stays hidden.
+
+import { base, call } from "./tagship.js";
+
+const part = document.getElementById("drifted");
+
+async function look() {
+  const shown = [];
+  try {
+    const { drifted } = await call("GET", "/api/v1/drift");
+    if (drifted.length) {
+      const list = document.createElement("ul");
+      list.className = "plainly";
+      for (const { product_id, name, sentence } of drifted.slice(0, 20)) {
+        const line = document.createElement("li");
+        const link = document.createElement("a");
+        link.href = `${base}/products/${product_id}`;
+        link.textContent = name;
+        line.append(link, `: ${sentence}`);
+        list.append(line);
+      }
+      shown.push(list);
+      if (drifted.length > 20) {
+        const more = document.createElement("p");
+        more.className = "muted";
+        more.textContent = `${drifted.length - 20} more are not listed here; GET /api/v1/drift names them all.`;
+        shown.push(more);
+      }
+    }
+  } catch (problem) {
+    const line = document.createElement("p");
+    line.className = "muted";
+    line.textContent = `Whether services were changed by hand is not known now: ${problem.detail ?? problem}`;
+    shown.push(line);
+  }
+  part.replaceChildren(part.querySelector("h2"), ...shown);
+  part.hidden = !shown.length;
+}
+
+if (part) look();

@@ -1,0 +1,178 @@
+"""Every page, in light and dark, wide and on a phone: it asks nobody else, breaks nothing, and keeps nobody out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+from playwright.async_api import expect
+from starlette.routing import Route
+
+from app.api.auth import Doorkeeper
+from app.dashboard.pages import dashboard_routes
+from tests.browser.axe import COLOURS, grave_findings
+from tests.browser.scenery import HOSTILE, Scene, set_up
+from tests.browser.visitor import PHONE, WIDE, visiting
+from tests.world import TOKEN
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from playwright.async_api import Browser, Page
+
+    from tests.browser.conftest import Still
+    from tests.browser.visitor import Visitor
+
+PAGES: Final = {
+    "signin": "/signin",
+    "overview": "/",
+    "charts": "/charts",
+    "images": "/images?of=acme/bre-payments",
+    "tags": "/images/tags?repo=acme/bre-payments",
+    "image-built": "/images/{built}",
+    "image-failed": "/images/{failed}",
+    "image-building": "/images/{building}",
+    "image-pending": "/images/{pending}",
+    "image-cancelled": "/images/{cancelled}",
+    "products": "/products",
+    "product-running": "/products/{running}",
+    "product-rolled-back": "/products/{rolled_back}",
+    "product-stopped": "/products/{stopped}",
+    "product-broken": "/products/{broken}",
+    "deliveries": "/deliveries",
+    "delivery": "/deliveries/1",
+    "delivery-hostile": "/deliveries/{hostile}",
+    "activity": "/activity",
+    "settings": "/settings",
+    "wrong": "/images/999999",
+}
+WRONG: Final = {"wrong"}
+NO_PAGES: Final = {"/static/{version}/{name}", "/live"}
+NARROWEST: Final = 360
+
+OVERHANGS: Final = """() => [...document.querySelectorAll("body *")]
+  .filter((one) => one.getBoundingClientRect().right > document.documentElement.clientWidth + 1)
+  .slice(0, 5).map((one) => `${one.tagName} ${one.className} ${one.textContent.trim().slice(0, 40)}`)"""
+
+REACHABLE: Final = """() => {
+  const all = [...document.querySelectorAll("a[href], button, input, select, textarea, summary, [tabindex='0']")];
+  const seen = all.filter((one) => one.checkVisibility({ visibilityProperty: true }) && !one.disabled
+    && one.tabIndex >= 0 && !(one.type === "radio" && !one.checked));
+  seen.forEach((one, number) => { one.tabOrder = number; });
+  return seen.map((one) => `${one.tagName} ${(one.ariaLabel ?? one.textContent).trim().slice(0, 40)}`);
+}"""
+FOCUSED: Final = """() => {
+  const { activeElement: one } = document;
+  if (one === document.body) return [null, true];
+  const { outlineStyle } = getComputedStyle(one);
+  return [one.tabOrder ?? null, outlineStyle !== "none" || one.type === "hidden"];
+}"""
+
+
+@pytest.fixture(scope="module")
+async def scene(still: Still) -> dict[str, Any]:
+    """What the paths of pages name."""
+    made: Scene = await set_up(still.services, still.github)
+    async with still.services.pool.acquire() as conn:
+        hostile = await conn.fetchval("select id from deliveries where guid = 'hostile'")
+    return {name: getattr(made, name) for name in Scene.__dataclass_fields__} | {
+        "hostile": hostile,
+        "building": made.building.image_id,
+    }
+
+
+def test_every_page_that_there_is_is_looked_at(still: Still) -> None:
+    routes = dashboard_routes(still.services, Doorkeeper())
+    served = {route.path for route in routes if isinstance(route, Route) and "GET" in (route.methods or ())}
+    kinds = {path.partition("?")[0].split("/{")[0] for path in PAGES.values()}
+    missing = {path for path in served - NO_PAGES if path.split("/{")[0] not in kinds}
+    assert not missing, f"add to PAGES: {sorted(missing)}"
+
+
+@pytest.mark.parametrize("name", PAGES)
+async def test_a_page_works_for_everybody(browser: Browser, still: Still, scene: Mapping[str, Any], name: str) -> None:
+    async with visiting(browser, still.url) as visitor:
+        if name != "signin":
+            await visitor.enter(TOKEN)
+        if name in WRONG:
+            visitor.expected.add(404)
+        await visitor.go(PAGES[name].format(**scene))
+        await _has_settled(visitor)
+        await _all_of_it_is_reached_by_keys(visitor.page)
+        findings = await _looked_at(visitor, name)
+        assert not findings, "\n".join(findings)
+        await visitor.page.set_viewport_size({"width": NARROWEST, "height": 640})
+        assert await visitor.page.evaluate("() => document.documentElement.scrollWidth") <= NARROWEST, (
+            f"it scrolls sideways: {await visitor.page.evaluate(OVERHANGS)}"
+        )
+
+
+async def _has_settled(visitor: Visitor) -> None:
+    """Wait until the page follows and what it asks for afterwards has come."""
+    live = visitor.page.locator("#live-state")
+    if await live.count():
+        await expect(live).to_have_text("live")
+    await expect(visitor.page.locator("[aria-busy=true]")).to_have_count(0)
+
+
+async def _looked_at(visitor: Visitor, name: str) -> list[str]:
+    """What axe finds in light and dark, wide and narrow; what each looks like is kept. The scheme changes nothing but
+    colours, so that only these are looked at twice.
+    """
+    findings = []
+    for width, size in (("1280", WIDE), ("390", PHONE)):
+        await visitor.page.set_viewport_size(size)
+        for scheme, rules in (("light", ()), ("dark", COLOURS)):
+            await visitor.page.emulate_media(color_scheme=scheme)
+            await visitor.picture(f"{name}-{scheme}-{width}")
+            findings += [f"{scheme}, {width}: {one}" for one in await grave_findings(visitor.page, rules)]
+    return findings
+
+
+async def _all_of_it_is_reached_by_keys(page: Page) -> None:
+    """Tab goes through everything that can be used, in the order in which it is read; the first stop leads past the
+    navigation; and one sees where one is.
+    """
+    await page.keyboard.press("Tab")
+    if await page.locator("[autofocus]:focus").count() == 0 and await page.locator(".skip:focus").count():
+        await page.keyboard.press("Enter")
+        await expect(page.locator("#main")).to_be_focused()
+        await page.evaluate("() => document.activeElement.blur()")
+    names = await page.evaluate(REACHABLE)
+    await page.evaluate("() => { document.body.tabIndex = -1; document.body.focus(); document.body.blur(); }")
+    stops: list[int] = []
+    while len(stops) < len(names):
+        await page.keyboard.press("Tab")
+        stop, is_seen = await page.evaluate(FOCUSED)
+        if stop is None or stop in stops:
+            break
+        assert is_seen, f"nobody sees that {names[stop]} has the focus"
+        stops.append(stop)
+    missed = [name for number, name in enumerate(names) if number not in stops]
+    assert not missed, f"not reached by Tab: {missed}"
+    assert stops == sorted(stops), f"reached out of order: {[names[stop] for stop in stops]}"
+
+
+async def test_what_strangers_sent_stands_there_as_text(
+    browser: Browser, still: Still, scene: Mapping[str, Any]
+) -> None:
+    async with visiting(browser, still.url) as visitor:
+        await visitor.enter(TOKEN)
+        await visitor.go(f"/deliveries/{scene['hostile']}")
+        await expect(visitor.page.get_by_role("region", name="Payload")).to_contain_text(HOSTILE)
+        assert await visitor.page.locator("main script, main img").count() == 0
+
+
+async def test_whatever_a_page_breaks_fails_its_test(browser: Browser, still: Still) -> None:
+    """The watch itself: each kind of fault is seen, so that a page without any has none."""
+    async with visiting(browser, still.url) as visitor:
+        await visitor.go("/signin")
+        await visitor.page.evaluate("() => document.body.setAttribute('style', 'color: red')")
+        await visitor.page.evaluate("() => { setTimeout(() => { throw new Error('a bug'); }) }")
+        await visitor.page.evaluate("() => fetch('/nothing/here').then(() => null)")
+        await visitor.page.evaluate("() => fetch('http://127.0.0.1:9/').catch(() => null)")
+        await visitor.page.evaluate("() => { document.querySelector('label').remove() }")
+        assert any("label" in one for one in await grave_findings(visitor.page))
+        for word in ("style-src", "a bug", "answered 404", "asked somebody else"):
+            assert any(word in fault for fault in visitor.faults), (word, visitor.faults)
+        visitor.faults.clear()
