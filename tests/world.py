@@ -179,6 +179,12 @@ class World:
             assert found is not None, f"nobody expected: {text}"
             left.remove(found)
 
+    async def told_together(self, *words: str) -> None:
+        """The next message is about all of these."""
+        text = await self.told()
+        missing = [word for word in words if word not in text]
+        assert not missing, f"{missing} is not in: {text}"
+
 
 def story_settings(folder: Path, database: str, github: LocalGitHub, slack: LocalSlack, **more: str) -> Settings:
     """The settings of a story: quick to judge, everything on loopback."""
@@ -190,6 +196,7 @@ def story_settings(folder: Path, database: str, github: LocalGitHub, slack: Loca
             "GITHUB_WEBHOOK_SECRET": SECRET,
             "SLACK_WEBHOOK_URL": slack.url,
             "TAGSHIP_NOTIFY_PRIVATE_NETWORKS": "127.0.0.0/8",
+            "TAGSHIP_NOTIFY_PROGRESS_S": "3600",  # a busy machine must not add messages
             "TAGSHIP_API_TOKEN": TOKEN,
             "TAGSHIP_SECRET_KEY": "story-secret-key-0123456789",
             "TAGSHIP_DATA_DIR": str(folder / "data"),

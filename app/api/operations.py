@@ -11,6 +11,7 @@ from app.api import (
     audit,
     channels,
     deliveries,
+    doctor,
     drift,
     images,
     impact,
@@ -31,6 +32,7 @@ from app.api.schema.audit import AuditOut, AuditQuery
 from app.api.schema.base import PageQuery, WaitQuery
 from app.api.schema.channels import ChannelIn, ChannelOut, ChannelPatch, ChannelTestOut
 from app.api.schema.deliveries import DeliveryDetailOut, DeliveryOut, DeliveryQuery, ReplayOut
+from app.api.schema.findings import FindingOut
 from app.api.schema.images import (
     BuildLogQuery,
     BuildOut,
@@ -81,6 +83,7 @@ OPERATIONS: Final = (
     patch("/repositories/{id}", repositories.change_repository, ADMIN, RepositoryOut, body=RepositoryPatch,
           refuses=(CONFLICT,)),
     delete("/repositories/{id}", repositories.delete_repository, ADMIN, status=NO_CONTENT),
+    post("/repositories/{id}/check", doctor.check_repository, READ, list[FindingOut]),
     # ------------------------------------------------------------ images
     get("/images/github-tags", images.github_tags, READ, TagsOut, query=TagQuery, refuses=(NOT_FOUND,)),
     post("/images", images.create_image, DEPLOY, ImageOut, CREATED, body=ImageIn, refuses=(NOT_FOUND, CONFLICT)),
@@ -120,6 +123,8 @@ OPERATIONS: Final = (
     get("/deliveries/{id}", deliveries.read_delivery, READ, DeliveryDetailOut),
     get("/deliveries/{id}/body", deliveries.read_body, READ, media=(deliveries.BYTES,)),
     post("/deliveries/{id}/replay", deliveries.replay_delivery, DEPLOY, ReplayOut, ACCEPTED, refuses=(CONFLICT,)),
+    # ------------------------------------------------------------ how Tagship is
+    get("/doctor", doctor.examine, READ, list[FindingOut]),
     # ------------------------------------------------------------ notices and channels
     get("/notices", notices.list_notices, READ, list[NoticeOut], query=NoticeQuery),
     get("/notices/{id}", notices.read_notice, READ, NoticeOut),

@@ -231,7 +231,8 @@ async def _on_the_swarm(services: Services, wish: Wish, env: Mapping[str, str]) 
 async def _image(services: Services, wish: Wish) -> Brought:
     """The exact image that would run; refused where the nodes cannot have it."""
     if wish.action is PlanAction.STOP:
-        return Brought(wish.product.live.image) if wish.product.live else wish.brought or Brought("")
+        of_pin = wish.brought or Brought("")
+        return replace(of_pin, image=wish.product.live.image) if wish.product.live else of_pin
     brought = wish.brought or Brought(await unpinned_image(services, wish.after.image_id) or "")
     if wish.action is PlanAction.ROLLBACK:
         try:

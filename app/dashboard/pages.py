@@ -36,5 +36,9 @@ def dashboard_routes(services: Services, doorkeeper: Doorkeeper) -> list[BaseRou
         page("/deliveries", deliveries.show_list),
         page("/deliveries/{id}", deliveries.show),
         page("/activity", activity.show, role=Role.ADMIN),
-        page("/settings", settings.show, role=Role.READ),
+        page("/settings", settings.show_repositories),
+        page("/settings/channels", settings.show_channels),
+        page("/settings/notices", settings.show_notices),
+        page("/settings/tokens", settings.show_tokens, role=Role.ADMIN),
+        page("/settings/system", settings.show_system, role=Role.ADMIN),
     ]

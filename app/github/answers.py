@@ -88,6 +88,7 @@ class Hook(Answer):
 
     id: int
     active: bool = True
+    events: list[str] = []
     config: HookConfig = HookConfig()
 
 

@@ -106,6 +106,19 @@ class Channel:
 
 
 @dataclass(frozen=True, slots=True)
+class Told:
+    """One event of a message; ``facts`` are what its text is made of."""
+
+    id: int
+    event: NoticeEvent
+    subject: Subject
+    subject_id: int
+    facts: Mapping[str, Any]
+    attempt: int
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Notice:
     """One event as it is told to one channel; ``subject_id`` is the build's or the rollout's id. ``message_id`` names
     the message that it went out with, alone or among others, and ``status`` is what the receiver answered last.
@@ -127,18 +140,10 @@ class Notice:
     created_at: datetime
     finished_at: datetime | None
 
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """One event of a message; ``facts`` are what its text is made of."""
-
-    id: int
-    event: NoticeEvent
-    subject: Subject
-    subject_id: int
-    facts: Mapping[str, Any]
-    attempt: int
-    created_at: datetime
+    @property
+    def told(self) -> Told:
+        """What a message says of it."""
+        return Told(self.id, self.event, self.subject, self.subject_id, self.facts, self.attempt, self.created_at)
 
 
 @dataclass(frozen=True, slots=True)

@@ -212,9 +212,8 @@ def _to_tasks(target: ServiceTarget, current: Mapping[str, Any] | None, changes:
     said = []
     kept = min(before, after)
     if kept and replaces_tasks(changes):
-        said.append(
-            f"{'The task is' if kept == 1 else f'All {kept} tasks are'} replaced, one at a time: {_order(target)}."
-        )
+        which = "The task is replaced" if kept == 1 else f"All {kept} tasks are replaced, one at a time"
+        said.append(f"{which}: {_order(target)}.")
     elif kept and before == after:
         said.append("The tasks that run are kept, and watched anew.")
     if after != before:

@@ -196,8 +196,9 @@ async def _settle(pool: Pool, state: RolloutState = RolloutState.DONE, error: st
     async with transaction(pool) as conn:
         await rollouts.mark_converging(conn, lease, f"service-{rollout.product_id}")
         if error:
-            last = {"task": "task1", "node": "node-1", "state": "failed", "error": error, "output": logs.LAST_WORDS}
-            await rollouts.record_failure(conn, lease, error, [last])
+            where = {"task": "hx2k9vq1", "slot": 1, "node": "node-1"}
+            end = {"state": "failed", "error": "task: non-zero exit (1)", "exit_code": 1, "output": logs.LAST_WORDS}
+            await rollouts.record_failure(conn, lease, error, [where | end])
         live = rollout.id if state is RolloutState.DONE else rollout.live_rollout_id
         await rollouts.settle(conn, lease, state, status="running", live=live)
         await conn.execute("update products set wanted = true where id = $1", rollout.product_id)

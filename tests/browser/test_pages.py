@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -12,13 +13,13 @@ from app.api.auth import Doorkeeper
 from app.dashboard.pages import dashboard_routes
 from tests.browser.axe import COLOURS, grave_findings
 from tests.browser.scenery import HOSTILE, Scene, set_up
-from tests.browser.visitor import PHONE, WIDE, visiting
+from tests.browser.visitor import PATIENCE_MS, PHONE, WIDE, visiting
 from tests.world import TOKEN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from playwright.async_api import Browser, Page
+    from playwright.async_api import Browser, Page, Request
 
     from tests.browser.conftest import Still
     from tests.browser.visitor import Visitor
@@ -35,6 +36,7 @@ PAGES: Final = {
     "image-pending": "/images/{pending}",
     "image-cancelled": "/images/{cancelled}",
     "products": "/products",
+    "product-new": "/products/new",
     "product-running": "/products/{running}",
     "product-rolled-back": "/products/{rolled_back}",
     "product-stopped": "/products/{stopped}",
@@ -55,6 +57,10 @@ OVERHANGS: Final = """() => [...document.querySelectorAll("body *")]
   .slice(0, 5).map((one) => `${one.tagName} ${one.className} ${one.textContent.trim().slice(0, 40)}`)"""
 
 REACHABLE: Final = """() => {
+  scrollTo(0, 0);
+  document.body.tabIndex = -1;
+  document.body.focus(); // from here on the first press of Tab leads to the first stop
+  document.body.removeAttribute("tabindex");
   const all = [...document.querySelectorAll("a[href], button, input, select, textarea, summary, [tabindex='0']")];
   const seen = all.filter((one) => one.checkVisibility({ visibilityProperty: true }) && !one.disabled
     && one.tabIndex >= 0 && !(one.type === "radio" && !one.checked));
@@ -96,8 +102,9 @@ async def test_a_page_works_for_everybody(browser: Browser, still: Still, scene:
             await visitor.enter(TOKEN)
         if name in WRONG:
             visitor.expected.add(404)
-        await visitor.go(PAGES[name].format(**scene))
-        await _has_settled(visitor)
+        await _opened(visitor, PAGES[name].format(**scene))
+        if name != "signin":  # whose field has the focus from the start
+            await _skips_the_navigation(visitor.page)
         await _all_of_it_is_reached_by_keys(visitor.page)
         findings = await _looked_at(visitor, name)
         assert not findings, "\n".join(findings)
@@ -107,12 +114,30 @@ async def test_a_page_works_for_everybody(browser: Browser, still: Still, scene:
         )
 
 
-async def _has_settled(visitor: Visitor) -> None:
-    """Wait until the page follows and what it asks for afterwards has come."""
-    live = visitor.page.locator("#live-state")
-    if await live.count():
-        await expect(live).to_have_text("live")
-    await expect(visitor.page.locator("[aria-busy=true]")).to_have_count(0)
+async def _opened(visitor: Visitor, path: str) -> None:
+    """Go to a page and wait until it follows, has read itself anew once, and has all that it asks for afterwards."""
+    page, read_anew = visitor.page, asyncio.Event()
+
+    def finished(request: Request) -> None:
+        if request.resource_type == "fetch" and request.url == page.url.partition("#")[0]:
+            read_anew.set()
+
+    page.on("requestfinished", finished)
+    await visitor.go(path)
+    if await page.locator("#live-state").count():
+        await expect(page.locator("#live-state")).to_have_text("live")
+    if await page.locator("[data-live]").count():
+        async with asyncio.timeout(PATIENCE_MS / 1000):
+            await read_anew.wait()
+    await expect(page.locator("[aria-busy=true]")).to_have_count(0)
+
+
+async def _skips_the_navigation(page: Page) -> None:
+    """The first stop of the keys leads past the navigation."""
+    await page.keyboard.press("Tab")
+    await expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#main")).to_be_focused()
 
 
 async def _looked_at(visitor: Visitor, name: str) -> list[str]:
@@ -130,18 +155,10 @@ async def _looked_at(visitor: Visitor, name: str) -> list[str]:
 
 
 async def _all_of_it_is_reached_by_keys(page: Page) -> None:
-    """Tab goes through everything that can be used, in the order in which it is read; the first stop leads past the
-    navigation; and one sees where one is.
-    """
-    await page.keyboard.press("Tab")
-    if await page.locator("[autofocus]:focus").count() == 0 and await page.locator(".skip:focus").count():
-        await page.keyboard.press("Enter")
-        await expect(page.locator("#main")).to_be_focused()
-        await page.evaluate("() => document.activeElement.blur()")
+    """Tab goes through everything that can be used, in the order in which it is read, and one sees where one is."""
     names = await page.evaluate(REACHABLE)
-    await page.evaluate("() => { document.body.tabIndex = -1; document.body.focus(); document.body.blur(); }")
     stops: list[int] = []
-    while len(stops) < len(names):
+    for _ in names:
         await page.keyboard.press("Tab")
         stop, is_seen = await page.evaluate(FOCUSED)
         if stop is None or stop in stops:
@@ -159,7 +176,7 @@ async def test_what_strangers_sent_stands_there_as_text(
     async with visiting(browser, still.url) as visitor:
         await visitor.enter(TOKEN)
         await visitor.go(f"/deliveries/{scene['hostile']}")
-        await expect(visitor.page.get_by_role("region", name="Payload")).to_contain_text(HOSTILE)
+        await expect(visitor.page.locator("pre.payload")).to_contain_text(HOSTILE)
         assert await visitor.page.locator("main script, main img").count() == 0
 
 
@@ -170,9 +187,8 @@ async def test_whatever_a_page_breaks_fails_its_test(browser: Browser, still: St
         await visitor.page.evaluate("() => document.body.setAttribute('style', 'color: red')")
         await visitor.page.evaluate("() => { setTimeout(() => { throw new Error('a bug'); }) }")
         await visitor.page.evaluate("() => fetch('/nothing/here').then(() => null)")
-        await visitor.page.evaluate("() => fetch('http://127.0.0.1:9/').catch(() => null)")
         await visitor.page.evaluate("() => { document.querySelector('label').remove() }")
         assert any("label" in one for one in await grave_findings(visitor.page))
-        for word in ("style-src", "a bug", "answered 404", "asked somebody else"):
+        for word in ("style-src", "a bug", "answered 404"):
             assert any(word in fault for fault in visitor.faults), (word, visitor.faults)
         visitor.faults.clear()

@@ -25,6 +25,7 @@ Row = TypeVar("Row")
 UNDER_WAY: Final = """
 select 'build' as what, id, state::text from builds where state in ('pending', 'building')
 union all select 'rollout', id, state::text from rollouts where state in ('pending', 'applying', 'converging')
+union all select 'shipment', build_id, 'not told' from shipments
 union all select 'notice', id, state::text from notices where state = 'pending'
 union all select 'delivery', id, state::text from deliveries where state = 'received'
 """
@@ -59,7 +60,7 @@ async def shipped(
     """Wait until all is done about a tag, and make sure that everything is as if nothing had happened.
 
     ``attempt`` is the one that the build ended with, and ``before`` what its log held when it was broken off. ``posts``
-    is how many messages arrived; None: two, and one more for each notice that the process may have been posting when
+    is how many messages arrived; None: one, and one more for each time that the process may have been posting it when
     it was broken off at something else. ``put_back_to``: the tag cannot run, and the product runs this one instead.
     """
     await scene.runs(tagship, product, put_back_to or tag)
@@ -70,7 +71,9 @@ async def shipped(
     assert rollout["state"] == ("rolled_back" if put_back_to else "done")
     tried = await told_once(scene, build["id"], rollout["id"], "rollout_failed" if put_back_to else "rollout_done")
     said = said_about(scene, tag)
-    assert len(said) in (range(2, tried + 1) if posts is None else {posts}), said
+    assert len(said) in (range(1, tried + 1) if posts is None else {posts}), said
+    became = "0 of 1 product running, 1 failed" if put_back_to else "1 of 1 product running"
+    assert all(f"built in {build_seconds(build)} s → {became}" in text for text in said), said
     delivery = only(await scene.rows("select * from deliveries where ref = $1 and event = 'push'", f"refs/tags/{tag}"))
     assert (delivery["state"], delivery["id"]) == ("accepted", build["delivery_id"])
     await log_is_whole(scene, build, before)
@@ -92,16 +95,22 @@ def said_about(scene: Scene, tag: str) -> list[str]:
 
 
 async def told_once(scene: Scene, build_id: int, rollout_id: int, ending: str) -> int:
-    """There is one notice about the build and one about the rollout, and both were taken; how often that was tried."""
+    """There is one notice, about the build and what became of its rollout, and it was taken; how often it was tried."""
     found = await scene.rows(
-        "select event::text, state::text, attempt from notices"
-        " where (event = 'build_succeeded' and subject_id = $1) or (event = $3 and subject_id = $2) order by id",
+        "select event::text, subject::text, state::text, attempt from notices"
+        " where (subject = 'build' and subject_id = $1) or (subject = 'rollout' and subject_id = $2)",
         build_id,
         rollout_id,
-        ending,
     )
-    assert [(row["event"], row["state"]) for row in found] == [("build_succeeded", "sent"), (ending, "sent")]
-    return sum(row["attempt"] for row in found)
+    notice = only(found)
+    assert (notice["event"], notice["subject"], notice["state"]) == (ending, "build", "sent")
+    attempts: int = notice["attempt"]
+    return attempts
+
+
+def build_seconds(build: dict[str, Any]) -> str:
+    """How long a build took, as messages say it."""
+    return f"{(build['finished_at'] - build['started_at']).total_seconds():.0f}"
 
 
 async def log_is_whole(scene: Scene, build: dict[str, Any], before: Sequence[str]) -> None:

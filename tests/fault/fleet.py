@@ -11,7 +11,7 @@ from tests.fault.process import Tagship
 from tests.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from tests.fault.scene import Scene
 
@@ -58,9 +58,20 @@ async def all_rolled_out(
     return await until(look, f"{count} rollouts are final", patience_s), slowest
 
 
-async def told(scene: Scene, count: int, patience_s: float = PATIENCE_S) -> list[str]:
-    """The next messages, as many as these."""
-    return [(await scene.slack.next_message(patience_s)).text for _ in range(count)]
+async def told_of(scene: Scene, words: Sequence[str], patience_s: float = PATIENCE_S) -> list[str]:
+    """The next messages, as many as it takes until each of these words has been in one; what comes in a burst is
+    gathered.
+    """
+    left, texts = set(words), []
+    while left:
+        texts.append((await scene.slack.next_message(patience_s)).text)
+        left -= {word for word in left if word in texts[-1]}
+    return texts
+
+
+def named(products: list[dict[str, Any]]) -> list[str]:
+    """How messages name these products."""
+    return [f"*{product['name']}*" for product in products]
 
 
 async def remove_all(tagship: Tagship, products: list[dict[str, Any]], patience_s: float) -> None:
@@ -97,14 +108,14 @@ async def fleet(
             for product in made:
                 await tagship.post(f"/products/{product['id']}/start")
             await all_rolled_out(scene, tagship, "start", count, patience_s)
-            await told(scene, 1 + count, patience_s)
+            await told_of(scene, ["built in", *(f"{name} runs" for name in named(made))], patience_s)
             yield tagship, made
         finally:
             await remove_all(tagship, made, patience_s)
 
 
 async def settled(scene: Scene, count: int) -> list[Any] | None:
-    """The notices of rollouts when there are so many and all have been sent or given up."""
+    """The notices of what runs when there are so many and all have been sent or given up."""
     found = await scene.rows(NOTICES)
     return found if len(found) == count and all(one["state"] != "pending" for one in found) else None
 

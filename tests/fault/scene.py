@@ -170,6 +170,7 @@ async def new_scene(folder: Path, database: str, **more: str) -> AsyncIterator[S
             "TAGSHIP_LEASE_S": "3",
             "TAGSHIP_ROLLOUT_MONITOR_S": "1",
             "TAGSHIP_ROLLOUT_TIMEOUT_S": "60",
+            "TAGSHIP_NOTIFY_PROGRESS_S": "3600",  # a busy machine must not add messages
             "TAGSHIP_RETENTION_INTERVAL_H": "0",
             "TAGSHIP_BUILD_CACHE_GB": "0",  # the engine and its cache are everybody's
         } | more

@@ -1,4 +1,4 @@
-"""One tag for a whole fleet: one build, a rollout of every product, never too many at once, and every one is told."""
+"""One tag for a whole fleet: one build, a rollout of every product, never too many at once, and one message for all."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from app.stages import ROLLOUT_CONCURRENCY
-from tests.fault.fleet import SERVICE, all_rolled_out, fleet, loop_held, most_at_once, settled, told
+from tests.fault.fleet import SERVICE, all_rolled_out, fleet, loop_held, most_at_once, named, settled
 from tests.waiting import until
 
 if TYPE_CHECKING:
@@ -30,10 +30,10 @@ async def test_one_build_rolls_out_a_fleet_and_every_rollout_is_told_once(
         await scene.release("v1.1.0", SERVICE)
         rollouts, slowest = await all_rolled_out(scene, tagship, "pin_moved", PRODUCTS)
         seconds = time.perf_counter() - began
-        texts = await told(scene, 1 + PRODUCTS)
+        told = (await scene.told()).text
 
         async def every_notice() -> list[Any] | None:
-            return await settled(scene, 2 * PRODUCTS)
+            return await settled(scene, PRODUCTS + 1)
 
         notices = await until(every_notice, "every notice is settled")
         held = await loop_held(tagship)
@@ -52,7 +52,9 @@ async def test_one_build_rolls_out_a_fleet_and_every_rollout_is_told_once(
     assert [one["attempt"] for one in rollouts] == [1] * PRODUCTS, "no lease was lost"
     assert 1 < most_at_once(rollouts) <= ROLLOUT_CONCURRENCY
     assert {notice["state"] for notice in notices} == {"sent"}
-    assert all(sum(product["slug"].upper() in text for text in texts) == 1 for product in made)
+    assert "v1.1.0* built in" in told
+    assert f"{PRODUCTS} of {PRODUCTS} products running" in told
+    assert all(told.count(name) == 1 for name in named(made))
     assert sorted(remaining) == sorted(product["slug"] for product in made)
 
 

@@ -50,7 +50,7 @@ async def test_a_thawed_process_writes_nothing_more_and_works_on(
     before = await succession.log_of(tag) if attempt > 1 else ()
     lost_before = len(leases_lost(scene))
     async with scene.tagship(log="successor") as successor:
-        posts = 2 if checkpoint == "notice_started" else None
+        posts = 1 if checkpoint == "notice_started" else None
         await shipped(scene, successor, succession.product, tag, attempt=attempt, before=before, posts=posts)
         written = await scene.rows(WRITTEN)
         succession.now.thaw()

@@ -35,7 +35,7 @@ async def test_a_killed_process_is_followed_by_one_that_goes_on(succession: Succ
         await succession.follow(),
         succession.product,
         tag,
-        posts=2 if checkpoint.startswith("notice") or checkpoint == "rollout_done" else None,
+        posts=1 if checkpoint.startswith("notice") or checkpoint == "rollout_done" else None,
     )
 
 
@@ -56,6 +56,6 @@ async def test_a_message_that_was_taken_and_not_written_down_comes_again_and_tha
     tag = await succession.broken_at("notice_posted")
     await succession.now.kill()
     assert len(said_about(succession.scene, tag)) == 1
-    await shipped(succession.scene, await succession.follow(), succession.product, tag, posts=3)
-    texts = said_about(succession.scene, tag)
-    assert sorted("built in" in text for text in texts) == [False, True, True]
+    await shipped(succession.scene, await succession.follow(), succession.product, tag, posts=2)
+    [first, second] = said_about(succession.scene, tag)
+    assert first == second

@@ -47,11 +47,12 @@ async def test_six_tags_of_two_images_are_done_once_by_three_processes_of_which_
     assert rollouts == []
     [newest] = await scene.rows(BUILDS, scene.image, TAGS[-1])
     await really_runs(scene, product, newest, TAGS[-1])
-    told = await scene.rows("select event::text, state::text from notices where event = 'build_succeeded'")
-    assert told == [{"event": "build_succeeded", "state": "sent"}] * 7
+    told = await scene.rows("select subject_id, state::text from notices where subject = 'build'")
+    assert len({notice["subject_id"] for notice in told}) == len(told) == 7
+    assert {notice["state"] for notice in told} == {"sent"}
     for tag in TAGS:
         assert len([text for text in said_about(scene, tag) if "built in" in text]) == 1
-    assert len([text for text in said_about(scene, TAGS[-1]) if "runs" in text]) == 1
+    assert len([text for text in said_about(scene, TAGS[-1]) if "1 of 1 product running" in text]) == 1
     await scene.read_everything()
 
 

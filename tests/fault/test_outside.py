@@ -117,7 +117,7 @@ async def test_a_registry_whose_disk_is_full_gets_the_image_when_there_is_room_a
             assert image["digest"] == await pushed_digest(registry, world, "v1.1.0")
             assert (await world.rollout_of(product, "pin_moved"))["state"] == "done"
             assert (await world.page(product))["version"] == "v1.1.0"
-            await world.told_about("built", "Allianz")
+            await world.told_together("built in", "1 of 1 product running", "Allianz")
 
 
 SERVING = 'RUN chmod +x serve\nEXPOSE 8080\nCMD ["./serve"]\n'

@@ -27,11 +27,11 @@ CASES = [
     ("rollouts", "rollouts_of_product", ["5", "null", "50"], "rollouts_by_product"),
     ("notices", "next_notice", ["array['slack']", "true"], "notices_to_claim"),
     ("notices", "notices_beside", ["1", "5", "null", "19"], "notices_waiting"),
-    ("shipments", "shipments_to_tell", ["180", "20"], "rollouts_by_build"),
+    ("shipments", "shipments_to_tell", ["180", "20"], "rollouts_to_claim"),
     ("shipments", "rollouts_of_shipments", ["array[5]"], "rollouts_by_build"),
     ("reconcile", "claim_look", [TOKEN, "120", "'w'"], "looks_to_claim"),
     ("reconcile", "seen_of", ["'a/7'", "array['v5']"], "seen_tags_pkey"),
-    ("notices", "fail_stranded_notices", ["'a'", "'b'", "'6 hours'"], "notices_to_claim"),
+    ("notices", "fail_stranded_notices", ["'a'", "'b'", "'6 hours'"], "notices_waiting"),
 ]
 
 FILL = """

@@ -16,8 +16,8 @@ from app.receivers.message import plain
 from tests.factories import claimed_build, product, queue_rollout, succeed
 
 if TYPE_CHECKING:
+    from app.builds.model import ClaimedBuild
     from app.postgres.pool import Pool
-    from tests.factories import ClaimedBuild
 
 PROGRESS_S: Final = 180.0
 
@@ -228,15 +228,15 @@ async def test_a_fleet_is_told_with_a_bounded_number_of_statements(pool: Pool) -
     for number in range(3):
         await channel(pool, f"c{number}")
     counts = []
-    for products in (2, 60):
+    for products in (1, 2, 60):  # the first time, the connection learns the types
         _, rollouts = await shipped(pool, products)
         for rollout in rollouts:
             await end(pool, rollout)
         async with pool.acquire() as conn:
-            seen: list[str] = []
-            with conn.query_logger(lambda query: seen.append(query.query)):
+            seen: list[object] = []
+            with conn.query_logger(seen.append):
                 async with conn.transaction():
                     await shipments.tell_due(conn, PROGRESS_S)
         counts.append(len(seen))
-    assert counts[0] == counts[1]
-    assert len(await outbox(pool)) == 6
+    assert counts[1] == counts[2]
+    assert len(await outbox(pool)) == 9

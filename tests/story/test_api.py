@@ -132,7 +132,7 @@ async def test_a_product_waits_for_an_image_that_is_not_built_yet(world: World) 
     product = await world.post("/products", body | {"when_built": True, "publish_mode": "host"}, 201)
     assert product["status"] == "awaiting_image"
     assert (await world.rollout_of(product, "image_built"))["state"] == "done"
-    await world.told_about("built in", "*A* runs")
+    await world.told_together("built in", "1 of 1 product running", "*A*")
 
 
 async def test_a_newer_rollout_takes_over_from_one_under_way(world: World) -> None:

@@ -77,7 +77,7 @@ async def test_a_moved_tag_builds_again_and_a_deleted_one_changes_nothing(world:
     assert rollout["state"] == "done"
     assert rollout["commit_sha"] == moved_to
     assert (await world.page(product))["version"] == "v1.0.0-again"
-    await world.told_about("1 product rolling out", "Allianz")
+    await world.told_together("built in", "1 of 1 product running", "Allianz")
 
     await world.github.delete_tag(world.repo, "v1.0.0")
     answer = await last_answer(world)

@@ -49,7 +49,7 @@ async def test_an_image_that_crash_loops_is_rolled_back_and_the_old_version_answ
     assert any("going down" in task["output"] for task in rollout["task_errors"])
     assert (await world.get(f"/products/{product['id']}"))["status"] == "running"
     assert (await world.page(product))["version"] == "v1.0.0"
-    await world.told_about("1 product rolling out", "goes on with what it ran")
+    await world.told_together("built in", "0 of 1 product running, 1 failed", "goes on with what it ran", "going down")
 
 
 async def test_a_first_start_that_crash_loops_fails_and_is_not_restarted_for_ever(world: World) -> None:

@@ -73,7 +73,7 @@ async def test_a_tag_is_a_status_of_its_commit_and_a_rollout_a_deployment(world:
     failed = await told(world, broken, "failure")
     assert failed["description"].startswith("failed: ")
     assert (await doctor(world)).ok
-    await world.told_about("v1.0.0* built", "Allianz", "v1.1.0* built", "Allianz", "could not be built")
+    await world.told_about("v1.0.0* built", "Allianz* runs", "1 of 1 product running", "could not be built")
 
 
 async def test_a_token_that_may_not_report_changes_nothing_else(world: World) -> None:

@@ -44,7 +44,7 @@ async def test_a_product_goes_back_with_everything_it_had(world: World) -> None:
     commit = await world.release("v1.1.0")
     second = await world.image_is("v1.1.0", "success")
     assert (await world.rollout_of(product, "pin_moved"))["state"] == "done"
-    await world.told_about("1 product rolling out", "Allianz")
+    await world.told_together("v1.1.0* built in", "1 of 1 product running", "Allianz")
     other_port = free_port()
     moved = await changed(world, product, port=other_port, env_vars={"CUSTOMER": "changed"})
     [latest, *_] = rollouts = await world.get(f"/products/{product['id']}/rollouts")
@@ -82,7 +82,7 @@ async def test_a_product_that_went_back_to_an_older_build_stays_there(world: Wor
     await world.github.commit(world.repo, FILES | {"VERSION": "moved"}, "move the tag")
     await world.github.tag(world.repo, "v1.0.0", force=True)
     assert (await world.rollout_of(product, "image_built"))["state"] == "done"
-    await world.told_about("built in", "Allianz")
+    await world.told_together("built in", "1 of 1 product running", "Allianz")
     assert (await world.page(product))["version"] == "moved"
     back = await rolled_back(world, product)
     assert back["held_build_id"] == back["live"]["build_id"]

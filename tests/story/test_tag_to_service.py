@@ -32,7 +32,7 @@ async def test_a_pushed_tag_reaches_every_product_that_tracks_it(world: World) -
         assert rollout["state"] == "done", rollout
         assert rollout["image"] == second["digest"]
         assert (await world.get(f"/products/{product['id']}"))["image_name"] == f"{world.image}:v1.1.0"
-    await world.told_about("2 products rolling out", "Allianz", "Axa")
+    await world.told_together("v1.1.0* built in", "2 of 2 products running", "*Allianz*", "*Axa*")
     assert await world.page(allianz) == {"version": "v1.1.0", "customer": "allianz"}
     assert await world.page(axa) == {"version": "v1.1.0", "customer": "axa"}
 

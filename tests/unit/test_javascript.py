@@ -14,7 +14,7 @@ FILES: Final = sorted(JS.glob("*.test.mjs"))
 
 
 def test_there_are_tests_of_scripts() -> None:
-    assert {file.name for file in FILES} >= {"ansi.test.mjs", "lines.test.mjs", "steps.test.mjs"}
+    assert {file.name for file in FILES} >= {"ansi.test.mjs", "changes.test.mjs", "lines.test.mjs", "steps.test.mjs"}
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)

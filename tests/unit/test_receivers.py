@@ -283,8 +283,11 @@ JUDGES: Final[dict[ChannelKind, Callable[[bytes], bool]]] = {
     ChannelKind.TEAMS: lambda body: receivers.teams(body, {}).status_code == 202,
 }
 WORDS: Final = st.text(max_size=3000) | st.sampled_from("&<>`*_@{\\é界😀").map(lambda character: character * 3000)
-PARTS: Final = st.builds(one_line, WORDS).flatmap(lambda text: st.sampled_from([text, Bold(text), Code(text)]))
-LINES: Final = st.lists(PARTS.filter(lambda part: bool(length((part,)))), min_size=1, max_size=4).map(tuple)
+LINES: Final = st.builds(
+    lambda texts, forms: tuple(form(one_line(text)) for text, form in zip(texts, forms, strict=False)),
+    st.lists(WORDS.filter(one_line), min_size=1, max_size=4),
+    st.lists(st.sampled_from([str, Bold, Code]), min_size=4, max_size=4),
+)
 
 
 @pytest.mark.parametrize("kind", JUDGES)

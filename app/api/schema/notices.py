@@ -9,7 +9,7 @@ from pydantic import Field
 
 from app.api.fields import RowId
 from app.api.schema.base import Out, PageQuery, Time
-from app.notices.model import Notice, NoticeEvent, NoticeState, Subject, Told
+from app.notices.model import Notice, NoticeEvent, NoticeState, Subject
 from app.notices.text import UNREADABLE, message_of
 from app.receivers.message import plain
 
@@ -41,9 +41,8 @@ class NoticeOut(Out):
 
     @classmethod
     def of(cls, notice: Notice, public_url: str) -> NoticeOut:
-        told = Told(**{name: getattr(notice, name) for name in Told.__slots__})
         try:
-            text = plain(message_of(told, public_url))
+            text = plain(message_of(notice.told, public_url))
         except UNREADABLE:  # facts that other code wrote
             text = None
         shown = {

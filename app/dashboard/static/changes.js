@@ -1,11 +1,24 @@
 // What differs, in words, and what a form changed: pure, no DOM.
 
-const PREFIXES = ["TaskTemplate.ContainerSpec.", "TaskTemplate."];
+const CONTAINER = "TaskTemplate.ContainerSpec.";
+const NAMES = [
+  [`${CONTAINER}Labels.`, "container label "],
+  ["Labels.", "service label "],
+  [CONTAINER, ""],
+  ["TaskTemplate.", ""],
+  ["Mode.Replicated.", ""],
+  ["EndpointSpec.", ""],
+];
 
 // A place in a Swarm spec or a field of a product, without what all of them begin with.
 export function label(path) {
-  const prefix = PREFIXES.find((one) => path.startsWith(one));
-  return prefix ? path.slice(prefix.length) : path;
+  const [prefix, name] = NAMES.find(([one]) => path.startsWith(one)) ?? ["", ""];
+  return name + path.slice(prefix.length);
+}
+
+// Whether it only says where what runs came from.
+export function isProvenance(path) {
+  return path.startsWith(`${CONTAINER}Labels.`) || path.startsWith("Labels.");
 }
 
 // A value as one reads it.
@@ -15,13 +28,15 @@ export function shown(value) {
   return value === "" ? "empty" : String(value);
 }
 
-// One row for each difference of the API: {path, label, before, after}. A secret that is there before and after is
-// masked both times; that it is another one is said.
+// One row for each difference of the API: {path, label, before, after, added, removed}. A secret that is there before and
+// after is masked both times; that it is another one is said.
 export function rows(differences) {
   return differences.map(({ path, before, after, secret }) => ({
     path,
     label: label(path),
     before: shown(before),
+    added: before === null,
+    removed: after === null,
     after: secret && before !== null && after !== null ? `${shown(after)} (changed)` : shown(after),
   }));
 }

@@ -1,6 +1,6 @@
 // Shows what something would do before it is done, and does it when the answer is yes.
 
-import { rows } from "./changes.js";
+import { isProvenance, rows } from "./changes.js";
 import { call, say } from "./tagship.js";
 
 export function make(tag, className, text) {
@@ -21,15 +21,15 @@ export function table(differences, caption, names) {
     head.append(cell);
   }
   const body = made.createTBody();
-  for (const { path, label, before, after } of rows(differences)) {
+  for (const { path, label, before, after, added, removed } of rows(differences)) {
     const row = body.insertRow();
     const what = make("td", "what mono", label);
     what.title = path;
     const [old, now] = [make("td"), make("td")];
     old.dataset.label = names[0];
     now.dataset.label = names[1];
-    old.append(make("del", "mono", before));
-    now.append(make("ins", "mono", after));
+    old.append(added ? make("span", "muted", before) : make("del", "mono", before));
+    now.append(removed ? make("span", "muted", after) : make("ins", "mono", after));
     row.append(what, old, now);
   }
   return made;
@@ -58,6 +58,7 @@ export async function show(product, wish, { title, yes, blind = false }) {
   document.getElementById("plan-yes").textContent = yes;
   dialog.returnValue = "";
   dialog.showModal();
+  body.scrollTop = 0;
   return new Promise((resolve) => dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true }));
 }
 
@@ -67,7 +68,14 @@ function parts(plan) {
   for (const sentence of plan.effects) effects.append(make("li", "", sentence));
   shown.push(effects);
   if (plan.fields.length) shown.push(make("h3", "", "In the product"), table(plan.fields, "What changes in the product", ["Now", "Then"]));
-  if (plan.changes.length) shown.push(make("h3", "", "In its service on the swarm"), table(plan.changes, "What changes in the service", ["Now", "Then"]));
+  const [labels, others] = [plan.changes.filter(({ path }) => isProvenance(path)), plan.changes.filter(({ path }) => !isProvenance(path))];
+  if (plan.changes.length) shown.push(make("h3", "", "In its service on the swarm"));
   else if (plan.rolls_out) shown.push(make("p", "muted", "Nothing differs in its service on the swarm."));
+  if (others.length) shown.push(table(others, "What changes in the service", ["Now", "Then"]));
+  if (labels.length) {
+    const more = make("details");
+    more.append(make("summary", "muted", `${labels.length} label${labels.length === 1 ? "" : "s"} that say where it came from`), table(labels, "Labels that change", ["Now", "Then"]));
+    shown.push(more);
+  }
   return shown;
 }

@@ -156,9 +156,9 @@ function tableOf(tasks, caption) {
     if (task.commit_sha) version.append(" ", make("span", "muted mono", task.commit_sha.slice(0, 7)));
     const since = make("time");
     since.dateTime = task.since;
-    for (const [label, content] of [["", `${task.slot}`], ["Node", task.node || "—"], ["State", state], ["Version", version], ["Since", since]]) {
+    for (const [label, content] of [["Task", `${task.slot}`], ["Node", task.node || "—"], ["State", state], ["Version", version], ["Since", since]]) {
       const cell = row.insertCell();
-      if (label) cell.dataset.label = label;
+      cell.dataset.label = label;
       cell.append(content);
     }
   }

@@ -58,7 +58,8 @@ export function ask(text, { title = "Are you sure?", yes = "Yes" } = {}) {
 }
 
 // A form's fields as the JSON that the API takes. data-as says what a field is: number, bool (of a checkbox), lines (an
-// array, one element a line), json; text otherwise. An empty field is left out, or null with data-empty="null".
+// array, one element a line), time (of the reader's zone), json; text otherwise. An empty field is left out, or null with
+// data-empty="null".
 export function fields(form) {
   const body = {};
   for (const field of form.querySelectorAll("[name]")) {
@@ -73,6 +74,8 @@ export function fields(form) {
       body[field.name] = Number(field.value);
     } else if (as === "lines") {
       body[field.name] = field.value.split("\n").map((line) => line.trim()).filter(Boolean);
+    } else if (as === "time") {
+      body[field.name] = new Date(field.value).toISOString();
     } else if (as === "json") {
       body[field.name] = JSON.parse(field.value);
     } else {
@@ -198,13 +201,20 @@ function replace(part, fresh) {
   for (const time of was.querySelectorAll("time[title]")) time.removeAttribute("title");
   if (was.isEqualNode(is)) return;
   const open = new Set([...part.querySelectorAll("details[open][id]")].map((one) => one.id));
-  const focused = part.contains(document.activeElement) ? document.activeElement.id : "";
+  const focused = part.contains(document.activeElement) ? document.activeElement : null;
+  const place = focused ? alike(part, focused).indexOf(focused) : -1;
   const put = document.importNode(fresh, true);
   for (const one of put.querySelectorAll("details[id]")) if (open.has(one.id)) one.open = true;
   part.replaceWith(put);
-  if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
   showTimes(put);
+  if (focused) alike(put, focused)[place]?.focus({ preventScroll: true });
   put.dispatchEvent(new CustomEvent("renewed", { bubbles: true }));
+}
+
+// What of a part is to people the same as an element of it or of its former self.
+function alike(part, element) {
+  const name = (one) => one.id || one.getAttribute("href") || one.textContent;
+  return [...part.querySelectorAll(element.tagName)].filter((one) => name(one) === name(element));
 }
 
 function follow() {
