@@ -21,10 +21,11 @@ from app.postgres.queries import sql_folder
 from app.reconcile.hooks import PATH, our_hook
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from app.deliveries.model import Delivery
     from app.engine.client import Engine
+    from app.github.answers import Hook, HookResponse
     from app.github.client import GitHubClient
     from app.postgres.pool import Connection, Dedicated
     from app.registry.client import RegistryClient
@@ -37,6 +38,10 @@ GIB: Final = 1024**3
 LEAST_FREE_BYTES: Final = 2 * GIB
 MOST_REFUSALS: Final = 100
 PATIENCE_S: Final = 60.0  # an embedded server may have to be started first
+LONGEST_MESSAGE: Final = 200
+UNAUTHORIZED: Final = 401
+GITHUB_COM: Final = "https://api.github.com"
+PRIVATE_NAMES: Final = (".local", ".internal", ".localhost", ".test")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +54,15 @@ class Finding:
     needed: bool = True
 
 
-async def tried(part: str, look: Callable[[], Awaitable[Finding]]) -> Finding:
+async def tried(part: str, look: Callable[[], Awaitable[Finding]], *, patience_s: float = PATIENCE_S) -> Finding:
     """What a look found, or why it could not be had within the time that anybody waits for it."""
     try:
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(patience_s):
             return await look()
     except AppError as error:
         return Finding(part, ok=False, sentence=str(error))
     except TimeoutError:
-        return Finding(part, ok=False, sentence=f"it gave no answer within {PATIENCE_S:.0f} s")
+        return Finding(part, ok=False, sentence=f"it gave no answer within {patience_s:.0f} s")
 
 
 async def database_finding(settings: Settings, conn: Connection | Dedicated) -> Finding:
@@ -138,12 +143,21 @@ async def registry_finding(registry: RegistryClient | None) -> Finding:
     return Finding("registry", ok=True, sentence=await registry.check())
 
 
-def webhook_finding(settings: Settings, part: str = "webhook") -> Finding:
+REFUSES_ALL: Final = "no secret: set GITHUB_WEBHOOK_SECRET, or every delivery is refused"
+
+
+def webhook_finding(settings: Settings) -> Finding:
     """Whether deliveries can be checked, and where they go."""
     if not settings.webhook_secrets:
-        sentence = "no secret: set GITHUB_WEBHOOK_SECRET, or every delivery is refused"
-        return Finding(part, ok=False, sentence=sentence)
-    return Finding(part, ok=True, sentence=f"deliveries go to {settings.public_url}/webhooks/github")
+        return Finding("webhook", ok=False, sentence=REFUSES_ALL)
+    return Finding("webhook", ok=True, sentence=f"deliveries go to {settings.public_url}{PATH}")
+
+
+def secret_finding(settings: Settings) -> Finding:
+    """Whether there is a secret by which deliveries can be checked."""
+    if not settings.webhook_secrets:
+        return Finding("secret", ok=False, sentence=REFUSES_ALL)
+    return Finding("secret", ok=True, sentence="GITHUB_WEBHOOK_SECRET is set; GitHub must have the same")
 
 
 async def disk_finding(settings: Settings, engine: Engine) -> Finding:
@@ -180,17 +194,25 @@ def _size(size: int) -> str:
     return f"{size / GIB:.1f} GiB" if size >= GIB else f"{size / MIB:.0f} MiB"
 
 
-def reachable_finding(public_url: str) -> Finding:
-    """Whether GitHub could know our address at all."""
-    host = urlsplit(public_url).hostname or ""
+def reachable_finding(settings: Settings) -> Finding:
+    """Whether GitHub could know our address at all: github.com only knows the internet, a server of one's own may stand
+    beside us.
+    """
+    url, host = settings.public_url, urlsplit(settings.public_url).hostname or ""
     try:
-        public = ip_address(host).is_global
+        address = ip_address(host)
     except ValueError:
-        public = "." in host and not host.endswith((".local", ".internal", ".localhost", ".test"))
-    if not public:
-        sentence = f"{public_url} is no address of the internet: GitHub cannot deliver to it; set TAGSHIP_PUBLIC_URL"
-        return Finding("address", ok=False, sentence=sentence, needed=False)
-    return Finding("address", ok=True, sentence=f"people and GitHub reach this at {public_url}")
+        is_here = host == "localhost" or host.endswith(".localhost")
+        is_public = "." in host and not host.endswith(PRIVATE_NAMES)
+    else:
+        is_here, is_public = address.is_loopback or address.is_unspecified, address.is_global
+    if settings.github_api_url == GITHUB_COM and not is_public:
+        sentence = f"{url} is no address of the internet: GitHub cannot deliver to it; set TAGSHIP_PUBLIC_URL"
+    elif is_here:
+        sentence = f"{url} leads to this machine only: a GitHub elsewhere cannot deliver to it; set TAGSHIP_PUBLIC_URL"
+    else:
+        return Finding("address", ok=True, sentence=f"people and GitHub reach this at {url}")
+    return Finding("address", ok=False, sentence=sentence, needed=False)
 
 
 def look_finding(repository: Repository) -> Finding:
@@ -203,24 +225,61 @@ def look_finding(repository: Repository) -> Finding:
     return Finding("tags", ok=True, sentence=sentence)
 
 
-async def hook_finding(github: GitHubClient, repo: str, public_url: str) -> Finding:
-    """Whether the repository has a webhook that delivers tags to us; raises what GitHub refuses."""
-    if github.watching.is_anonymous:
-        sentence = "without GITHUB_TOKEN or a GitHub App it is not known whether GitHub has a webhook that leads here"
-        return Finding("webhook", ok=False, sentence=sentence, needed=False)
-    hook = our_hook(await github.watching.hooks(repo), public_url)
+def hook_findings(hooks: Sequence[Hook], repo: str, public_url: str) -> list[Finding]:
+    """Whether one of a repository's webhooks delivers its tags to us, and how we answered it last."""
+    hook = our_hook(hooks, public_url)
     if hook is None:
         sentence = f"{repo} has no webhook that leads to {public_url}{PATH}; add it on GitHub: Settings, Webhooks"
-        return Finding("webhook", ok=False, sentence=sentence)
+        return [Finding("webhook", ok=False, sentence=sentence)]
     if not hook.config.url.startswith(f"{public_url}/"):
         sentence = f"its webhook leads to another Tagship; ours is {public_url}{PATH}"
-        return Finding("webhook", ok=False, sentence=sentence)
+        return [Finding("webhook", ok=False, sentence=sentence)]
+    return [_hook_finding(hook), *_answer_findings(hook.last_response)]
+
+
+def _hook_finding(hook: Hook) -> Finding:
     if not hook.active:
         return Finding("webhook", ok=False, sentence="its webhook is switched off; make it active on GitHub")
     if hook.events and not {"push", "*"} & set(hook.events):
         sentence = "its webhook does not send pushes; choose the push event on GitHub"
         return Finding("webhook", ok=False, sentence=sentence)
     return Finding("webhook", ok=True, sentence="GitHub has its webhook, active, and sends pushes here")
+
+
+def _answer_findings(last: HookResponse | None) -> list[Finding]:
+    """What GitHub got for the webhook's last delivery; nothing of a webhook that delivered none. Advice, since whatever
+    was wrong may be mended meanwhile.
+    """
+    if last is None or last.code is None:
+        return []
+    if 200 <= last.code < 300:  # noqa: PLR2004
+        return [Finding("answer", ok=True, sentence=f"GitHub's last delivery was answered {last.code}")]
+    if last.code == UNAUTHORIZED:
+        sentence = "GitHub's last delivery was refused: its secret is not one of GITHUB_WEBHOOK_SECRET"
+    else:
+        told = f" ({last.message[:LONGEST_MESSAGE]})" if last.message else ""
+        sentence = (
+            f"GitHub's last delivery failed with {last.code}{told}; Recent Deliveries on the webhook's page at GitHub"
+            " show what it got"
+        )
+    return [Finding("answer", ok=False, sentence=sentence, needed=False)]
+
+
+def unseen_hook_finding() -> Finding:
+    """Without credentials nobody is shown a repository's webhooks."""
+    sentence = "without GITHUB_TOKEN or a GitHub App it is not known whether GitHub has a webhook that leads here"
+    return Finding("webhook", ok=False, sentence=sentence, needed=False)
+
+
+def ping_finding(arrived: Delivery | None, waited_s: float) -> Finding:
+    """Whether the ping that GitHub was asked for has come."""
+    if arrived is None:
+        sentence = (
+            f"GitHub's ping did not arrive within {waited_s:.0f} s; Recent Deliveries on the webhook's page at GitHub"
+            " show what it got"
+        )
+        return Finding("ping", ok=False, sentence=sentence)
+    return Finding("ping", ok=True, sentence="GitHub's ping arrived, signed with the right secret")
 
 
 def last_delivery_finding(last: Delivery | None) -> Finding:

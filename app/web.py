@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route
 
 from app.api import health
+from app.api.asking import prefers
 from app.api.auth import BearerAuth, Doorkeeper
 from app.api.docs import docs_routes
 from app.api.headers import SecurityHeaders
@@ -22,6 +23,7 @@ from app.api.operation import routes_of
 from app.api.operations import OPERATIONS
 from app.dashboard.pages import dashboard_routes
 from app.dashboard.prefix import PathPrefix
+from app.dashboard.shell import wrong
 from app.deliveries.http import WebhookEndpoint
 from app.errors import (
     AppError,
@@ -113,6 +115,8 @@ async def _http_exception(request: Request, error: Exception) -> Response:
         HTTPStatus.NOT_FOUND: f"there is nothing at {request.url.path[:200]}",
         HTTPStatus.METHOD_NOT_ALLOWED: f"{request.method} is not a method of {request.url.path[:200]}",
     }.get(status, refused.detail)
+    if request.method == "GET" and prefers(request, "text/html", over="application/json"):
+        return wrong(request, status, detail)  # a person mistyped an address, or followed an old link
     return Problem(status, detail, headers=refused.headers).response()
 
 

@@ -9,11 +9,11 @@ from typing import Final
 import pytest
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["tests.postgres", "tests.docker"]
+pytest_plugins = ["tests.stuck", "tests.postgres", "tests.docker"]
 
 TESTS: Final = Path(__file__).parent
-TIERS: Final = ("unit", "loopback", "store", "engine", "story", "fault")
-NEED_ENGINE: Final = {"engine", "story", "fault"}
+TIERS: Final = ("unit", "loopback", "store", "engine", "story", "fault", "browser")
+NEED_ENGINE: Final = {"engine", "story", "fault", "browser"}
 LEFT_OUT: Final = pytest.StashKey[int]()
 
 # How long an example takes says how busy the machine is, and nothing about what is tested. CI tries the same examples
@@ -51,5 +51,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
             terminalreporter.write_line(f"{report.location[2]}: {name}: {value}")
     if left_out := config.stash.get(LEFT_OUT, 0):
         terminalreporter.write_line(
-            f"--no-engine: {left_out} tests of tests/engine, tests/story and tests/fault did NOT run"
+            f"--no-engine: {left_out} tests of tests/engine, tests/story, tests/fault and tests/browser did NOT run"
         )

@@ -7,15 +7,18 @@ import os
 import shutil
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
 from app.engine.client import Engine
+from tests.processes import DIES_WITH_US
 from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+STOP_S: Final = 30.0
 
 
 @pytest.fixture(scope="session")
@@ -66,7 +69,7 @@ class PrivateEngine:
         with (self._folder / "log").open("ab") as output:
             self._process = await asyncio.create_subprocess_exec(
                 # In a network namespace of its own: a dockerd without a bridge removes the one of its neighbour.
-                *("unshare", "--net", "--", "dockerd", f"--host={self.host}"),
+                *(*DIES_WITH_US, "unshare", "--net", "--", "dockerd", f"--host={self.host}"),
                 *places,
                 *("--bridge=none", "--iptables=false", "--ip-forward=false", "--ip-masq=false"),
                 stdout=output,
@@ -80,7 +83,12 @@ class PrivateEngine:
             await until(answers, "the private dockerd answers", 30)
 
     async def stop(self) -> None:
-        """Stop it and wait until it has ended."""
-        if self._process is not None and self._process.returncode is None:
-            self._process.terminate()
+        """Stop it and wait until it has ended; one that does not stop is killed."""
+        if self._process is None or self._process.returncode is not None:
+            return
+        self._process.terminate()
+        try:
+            await asyncio.wait_for(self._process.wait(), STOP_S)
+        except TimeoutError:
+            self._process.kill()
             await self._process.wait()

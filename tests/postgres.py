@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 RUN: Final = f"tagship_{secrets.token_hex(4)}"
 NUMBERS: Final = itertools.count(1)
+MEMORY: Final = Path("/dev/shm")
+ROOM: Final = 1 << 30
 
 
 def with_database(dsn: str, name: str) -> str:
@@ -47,7 +49,9 @@ async def execute(dsn: str, statement: str) -> None:
 async def fresh_database(server: str, template: str = "template0") -> AsyncIterator[str]:
     """The DSN of a new database, a copy of ``template``; gone afterwards, whoever is still connected to it."""
     name = f"{RUN}_{next(NUMBERS)}"
-    await execute(server, f'create database "{name}" template "{template}" strategy wal_log')
+    # The two checkpoints of a copy by files cost next to nothing where nothing is synchronised, as on our own server.
+    strategy = "wal_log" if "TAGSHIP_TEST_DATABASE_URL" in os.environ else "file_copy"
+    await execute(server, f'create database "{name}" template "{template}" strategy {strategy}')
     try:
         if template != "template0":  # a copy is the same installation; tests that share an engine are others
             await execute(with_database(server, name), "update installation set id = gen_random_uuid()")
@@ -58,11 +62,18 @@ async def fresh_database(server: str, template: str = "template0") -> AsyncItera
 
 @pytest.fixture(scope="session")
 def public_folder() -> Iterator[Path]:
-    """A folder that every account may enter: pytest's own are closed to the account that root runs PostgreSQL as."""
-    folder = Path(tempfile.mkdtemp(prefix="tagship-test-"))
+    """A folder that every account may enter: pytest's own are closed to the account that root runs PostgreSQL as.
+
+    In memory where there is room: most of what a database costs is making, and taking away, its thousand files.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="tagship-test-", dir=MEMORY if _has_room(MEMORY) else None))
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _has_room(folder: Path) -> bool:
+    return os.access(folder, os.W_OK | os.X_OK) and shutil.disk_usage(folder).free > ROOM
 
 
 @pytest.fixture(scope="session")

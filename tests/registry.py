@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-import socket
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -18,6 +17,9 @@ from app.engine.credentials import RegistryAccess
 from app.engine.distribution import push_image
 from app.engine.shape import ImagePushed, LogText
 from app.registry.client import RegistryClient
+from app.trust import trust
+from tests.ports import free_port
+from tests.processes import DIES_WITH_US
 from tests.waiting import until
 
 if TYPE_CHECKING:
@@ -40,9 +42,7 @@ class LocalRegistry:
     def __init__(self, folder: Path, auth: dict[str, Any] | None, *, deletes: bool) -> None:
         self._folder, self._auth, self._deletes = folder, auth, deletes
         self._process: asyncio.subprocess.Process | None = None
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.host = f"127.0.0.1:{probe.getsockname()[1]}"
+        self.host = f"127.0.0.1:{free_port()}"
 
     def access(self, path: str = "", password: str = PASSWORD) -> RegistryAccess:
         """What the engine needs to push to ``path`` here."""
@@ -57,12 +57,12 @@ class LocalRegistry:
         config.write_text(json.dumps(self._config()))
         with (self._folder / "registry.log").open("ab") as output:
             self._process = await asyncio.create_subprocess_exec(
-                "docker-registry", "serve", str(config), stdout=output, stderr=output
+                *(*DIES_WITH_US, "docker-registry", "serve", str(config)), stdout=output, stderr=output
             )
 
         async def answers() -> bool:
             try:
-                async with httpx.AsyncClient(trust_env=False) as http:
+                async with httpx.AsyncClient(trust_env=False, verify=trust()) as http:
                     return (await http.get(f"http://{self.host}/v2/")).status_code in {200, 401}
             except httpx.HTTPError:
                 return False

@@ -19,6 +19,7 @@ from app.engine.service import remove_service
 from app.errors import EngineRefused
 from app.main import Workers, open_services, running_workers
 from app.settings import Settings, load_settings
+from app.trust import trust
 from app.web import create_app
 from tests.fakes.github import LocalGitHub
 from tests.fakes.serving import serve
@@ -228,9 +229,9 @@ async def new_world(folder: Path, database: str, **more: str) -> AsyncIterator[W
         github.hooks.url = f"{url}/webhooks/github"
         await stack.enter_async_context(running_workers(services, workers))
         headers = {"Authorization": f"Bearer {TOKEN}"}
-        client = httpx.AsyncClient(base_url=f"{url}/api/v1", headers=headers, timeout=150)
+        client = httpx.AsyncClient(base_url=f"{url}/api/v1", headers=headers, timeout=150, verify=trust())
         api = await stack.enter_async_context(client)
-        outside = await stack.enter_async_context(httpx.AsyncClient(timeout=30))
+        outside = await stack.enter_async_context(httpx.AsyncClient(timeout=30, verify=trust()))
         yield World(services, settings, github, slack, api, url, repo, run, outside)
         unread = [message.text for message in slack.unread]
         assert not unread, f"nobody read: {unread}"

@@ -41,10 +41,10 @@ if TYPE_CHECKING:
 
 
 async def create_channel(request: Request) -> Response:
-    """201 the channel; 409 when the name is taken. ``kind`` is the form of message that the receiver takes; Rocket.Chat
-    takes Slack's. It is told about every event of every image and product that it does not choose among. A ``webhook``
-    gets what this document's ``webhooks`` describe, signed per Standard Webhooks; the secret that was made for it
-    because none was given is shown in this answer and never again.
+    """201 the channel; 409 when the name is taken, and for a ``secret`` where nothing is signed. ``kind`` is the form
+    of message that the receiver takes; Rocket.Chat takes Slack's. It is told about every event of every image and
+    product that it does not choose among. A ``webhook`` gets what this document's ``webhooks`` describe, signed per
+    Standard Webhooks; the secret that was made for it because none was given is shown in this answer and never again.
     """
     wanted = await json_body(request, ChannelIn)
     if wanted.name == store.SETTINGS_CHANNEL:
@@ -80,7 +80,7 @@ async def read_channel(request: Request) -> Response:
 async def change_channel(request: Request) -> Response:
     """200 the channel. Switching it off fails what waits for it; the mask as ``url`` or ``secret`` keeps what is there,
     and null as ``secret`` has a new one made, which is shown in this answer and never again. 409 for a name that is
-    taken, and for name and address of the channel of SLACK_WEBHOOK_URL.
+    taken, for a ``secret`` where nothing is signed, and for name and address of the channel of SLACK_WEBHOOK_URL.
     """
     patch = await json_body(request, ChannelPatch)
     channel_id, services = path_id(request, "channel"), services_of(request)
@@ -137,7 +137,7 @@ async def test_channel(request: Request) -> Response:
 
 def changed(vault: Vault, before: Channel, patch: ChannelPatch, fresh: str | None = None) -> Channel:
     """The channel after a patch: only what it names changes; ``fresh`` takes the place of a secret that is null. Raises
-    the 409 for what the settings say, and the 422 for a secret where nothing is signed.
+    the 409 for what the settings say, and for a secret where nothing is signed.
     """
     given = {name: getattr(patch, name) for name in patch.model_fields_set}
     url, secret = given.pop("url", MASK), given.pop("secret", MASK)
@@ -192,4 +192,5 @@ def _taken(name: str) -> Problem:
 
 
 def _signs_nothing(kind: ChannelKind) -> Problem:
-    return field_problem("secret", f"a channel of the kind {kind} signs nothing; leave the secret out")
+    sentence = f"a channel of the kind {kind} signs nothing; leave the secret out"
+    return field_problem("secret", sentence, status=HTTPStatus.CONFLICT)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -12,7 +14,7 @@ from starlette.routing import Route
 from app.api.openapi import document
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from starlette.requests import Request
     from starlette.routing import BaseRoute
@@ -49,12 +51,18 @@ POLICY: Final = (
 )
 
 
-def docs_routes(operations: Iterable[Operation], *, prefix: str) -> list[BaseRoute]:
-    """The routes of the document and of the page that shows it; nothing on either is secret."""
-    described = JSONResponse(document(operations, prefix=prefix))
+def docs_routes(operations: Sequence[Operation], *, prefix: str) -> list[BaseRoute]:
+    """The routes of the document and of the page that shows it; nothing on either is secret.
+
+    The document is made when it is first asked for, beside the event loop: that takes as long as all else of a start.
+    """
+
+    @cache
+    def described() -> bytes:
+        return bytes(JSONResponse(document(operations, prefix=prefix)).body)
 
     async def openapi(_request: Request) -> Response:
-        return Response(described.body, media_type="application/json")
+        return Response(await asyncio.to_thread(described), media_type="application/json")
 
     return [
         Route("/openapi.json", openapi),

@@ -84,6 +84,7 @@ OPERATIONS: Final = (
           refuses=(CONFLICT,)),
     delete("/repositories/{id}", repositories.delete_repository, ADMIN, status=NO_CONTENT),
     post("/repositories/{id}/check", doctor.check_repository, READ, list[FindingOut]),
+    post("/repositories/{id}/ping", doctor.ping_repository, DEPLOY, list[FindingOut], refuses=(CONFLICT,)),
     # ------------------------------------------------------------ images
     get("/images/github-tags", images.github_tags, READ, TagsOut, query=TagQuery, refuses=(NOT_FOUND,)),
     post("/images", images.create_image, DEPLOY, ImageOut, CREATED, body=ImageIn, refuses=(NOT_FOUND, CONFLICT)),

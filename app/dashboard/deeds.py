@@ -19,6 +19,7 @@ DEEDS: Final = {
     "find_tag": "found the tag",
     "register": "registered the repository",
     "change_repository": "changed the repository",
+    "ping_repository": "had GitHub ping the webhook of",
     "delete_repository": "deleted the registration of",
     "create_image": "asked for the image",
     "cancel_build": "cancelled the build of",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
@@ -18,17 +19,24 @@ from app.findings import reachable_finding
 from app.mask import MASK
 from app.notices import channels
 from app.notices import store as notices
-from app.notices.model import ChannelKind, NoticeEvent, NoticeState
+from app.notices.model import ChannelKind, NoticeEvent, NoticeState, Subject
 from app.postgres.pool import transaction
+from app.postgres.queries import load_queries
 from app.reconcile.hooks import PATH
 from app.repositories import store as repositories
 from app.repositories.model import MovedTagPolicy
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from starlette.requests import Request
     from starlette.responses import Response
 
+    from app.notices.model import Notice
+    from app.postgres.pool import Connection
     from app.settings import Settings
+
+SQL: Final = load_queries("settings_page")
 
 PAGE: Final = 50
 PAGES: Final = (
@@ -40,11 +48,21 @@ PAGES: Final = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """The last delivery of a repository."""
+
+    id: int
+    state: str
+    received_at: datetime
+
+
 async def show_repositories(request: Request) -> Response:
     """Which repositories are watched, and how GitHub is told to deliver here."""
     services, before = services_of(request), asked_id(request, "before")
     async with transaction(services.pool) as conn:
         listed = await repositories.list_page(conn, repo=None, before=before, limit=PAGE + 1)
+        arrived = await _arrived(conn, [one.repo for one in listed])
     settings = services.settings
     return render(
         request,
@@ -52,10 +70,11 @@ async def show_repositories(request: Request) -> Response:
         title="Repositories",
         pages=PAGES,
         repositories=listed[:PAGE],
+        arrived=arrived,
         older=query_of({}, before=listed[PAGE - 1].id) if len(listed) > PAGE else None,
         policies=list(MovedTagPolicy),
         payload_url=f"{settings.public_url}{PATH}",
-        address=reachable_finding(settings.public_url),
+        address=reachable_finding(settings),
         has_secret=bool(settings.webhook_secrets),
         github=web_url(settings.github_api_url),
     )
@@ -90,7 +109,7 @@ async def show_notices(request: Request) -> Response:
         "settings_notices.html",
         title="Notices",
         pages=PAGES,
-        notices=[NoticeOut.of(notice, services.settings.public_url) for notice in listed[:PAGE]],
+        notices=[(NoticeOut.of(one, services.settings.public_url), place_of(one)) for one in listed[:PAGE]],
         older=query_of({"state": state}, before=listed[PAGE - 1].id) if len(listed) > PAGE else None,
         states=list(NoticeState),
         wanted=state,
@@ -101,12 +120,14 @@ async def show_tokens(request: Request) -> Response:
     """Who may do what; for administrators."""
     async with transaction(services_of(request).pool) as conn:
         listed = await list_tokens(conn, before=asked_id(request, "before"), limit=PAGE + 1)
+        expired = {row["id"] for row in await conn.fetch(SQL.expired_tokens, [one.id for one in listed])}
     return render(
         request,
         "settings_tokens.html",
         title="Tokens",
         pages=PAGES,
         tokens=listed[:PAGE],
+        expired=expired,
         older=query_of({}, before=listed[PAGE - 1].id) if len(listed) > PAGE else None,
         roles=list(Role),
     )
@@ -122,7 +143,21 @@ async def show_system(request: Request) -> Response:
         pages=PAGES,
         version=version("tagship"),
         settings=in_force(settings),
+        retention=settings,
     )
+
+
+async def _arrived(conn: Connection, repos: list[str]) -> dict[str, Arrived]:
+    """The last delivery of each of these repositories that something has come from."""
+    rows = await conn.fetch(SQL.last_deliveries, repos)
+    return {row["repo"]: Arrived(row["id"], row["state"], row["received_at"]) for row in rows}
+
+
+def place_of(notice: Notice) -> str | None:
+    """The page of what a notice is about, below the prefix; None when facts that other code wrote do not say."""
+    name, folder = ("image_id", "images") if notice.subject is Subject.BUILD else ("product_id", "products")
+    found = notice.facts.get(name)
+    return f"/{folder}/{found}" if isinstance(found, int) else None
 
 
 def in_force(settings: Settings) -> list[tuple[str, str]]:
@@ -134,6 +169,8 @@ def in_force(settings: Settings) -> list[tuple[str, str]]:
             text = "not set"
         elif isinstance(value, SecretStr):
             text = "set, secret"
+        elif isinstance(value, bool):
+            text = "on" if value else "off"
         else:
             text = str(value)
         shown.append((name.upper(), text))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import Final
 
@@ -126,6 +127,15 @@ def tag_name(ref: str | None) -> str:
     )
 
 
+def json_text(value: object) -> str:
+    """A value as JSON on one line, as one edits it.
+
+    >>> json_text({"NAME": "Zürich <1>"})
+    '{"NAME": "Zürich <1>"}'
+    """
+    return json.dumps(value, ensure_ascii=False)
+
+
 def words(state: object) -> str:
     """A state or a reason as words: ``rolled_back`` is rolled back."""
     return str(state).replace("_", " ")
@@ -151,6 +161,7 @@ FILTERS: Final = {
     "plural": plural,
     "short": short,
     "tag_name": tag_name,
+    "json_text": json_text,
     "words": words,
     "tone": tone,
     "chip": chip,

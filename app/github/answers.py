@@ -83,6 +83,13 @@ class HookConfig(Answer):
     url: str = ""
 
 
+class HookResponse(Answer):
+    """How the receiver answered last; ``code`` is None for a webhook that has delivered nothing yet."""
+
+    code: int | None = None
+    message: str | None = None
+
+
 class Hook(Answer):
     """A webhook of a repository."""
 
@@ -90,6 +97,7 @@ class Hook(Answer):
     active: bool = True
     events: list[str] = []
     config: HookConfig = HookConfig()
+    last_response: HookResponse | None = None  # null when nothing was delivered within 30 days (GitHub's REST docs)
 
 
 class HookList(RootModel[list[Hook]]):

@@ -30,6 +30,7 @@ from app.github.answers import GraphAnswer, Installation, understood
 from app.github.failures import KNOWN, RATE_LIMIT_PAUSE_S, explain, pause_s, says_rate_limit, seconds_of
 from app.github.rate import Rate, rate_of, sent_at
 from app.github.remembered import Answered, Remembered
+from app.trust import trust
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -51,7 +52,7 @@ class _Pool(httpx.AsyncBaseTransport):
 
     def __init__(self, timeout: httpx.Timeout) -> None:
         self.timeout = timeout
-        self._client = httpx.AsyncClient(timeout=timeout)
+        self._client = httpx.AsyncClient(timeout=timeout, verify=trust())
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         request.extensions.setdefault("timeout", self.timeout.as_dict())  # githubkit's own request for a token has none

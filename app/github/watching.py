@@ -105,6 +105,10 @@ class Watching:
         path = f"{repo_path(repo)}/hooks?per_page=100"
         return (await self._connection.read(repo, path, HookList, f"list the webhooks of {repo}")).root
 
+    async def ping(self, repo: str, hook_id: int) -> None:
+        """Ask GitHub to send a ping to where a webhook leads, which it does soon; needs the right to write webhooks."""
+        await self._connection.post(repo, f"{repo_path(repo)}/hooks/{hook_id}/pings", f"ping the webhook of {repo}")
+
     async def deliveries(self, repo: str, hook_id: int, since: datetime) -> list[HookDelivery]:
         """Every attempt of a webhook to deliver something since then, newest first; of very many the newest."""
         action = f"list what the webhook of {repo} delivered"

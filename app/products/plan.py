@@ -145,16 +145,16 @@ def field_changes(
         if getattr(before, name) != getattr(after, name)
     ]
     if images[0] != images[1]:
-        found.insert(0, Difference("image", *images))
+        found.insert(0, Difference("image", images[0], images[1]))
     if before.held_build_id != after.held_build_id:
         found.append(Difference("held_build_id", before.held_build_id, after.held_build_id))
     if before.healthcheck != after.healthcheck:
-        shown = [" ".join(check.test) if check else None for check in (before.healthcheck, after.healthcheck)]
-        found.append(Difference("healthcheck", *shown))
+        was, shall = (" ".join(check.test) if check else None for check in (before.healthcheck, after.healthcheck))
+        found.append(Difference("healthcheck", was, shall))
     for name in sorted({*env[0], *env[1]}):
         if env[0].get(name) != env[1].get(name):
-            shown = [MASK if name in side else None for side in env]
-            found.append(Difference(f"env_vars.{name}", *shown, secret=True))
+            was, shall = (MASK if name in side else None for side in env)
+            found.append(Difference(f"env_vars.{name}", was, shall, secret=True))
     return found
 
 

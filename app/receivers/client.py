@@ -21,6 +21,7 @@ import httpx
 
 from app.errors import NoticeNotSent
 from app.receivers.guard import AddressRefused, Guard, GuardedTransport
+from app.trust import trust
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,14 +58,13 @@ class Sender:
         self._guard, self._timeout_s = guard or Guard(), timeout_s
         # What the receiver packs it would be ours to unpack, however large it becomes.
         headers = {"User-Agent": "tagship", "Accept-Encoding": "identity"}
-        trust = httpx.create_ssl_context()
-        self._trusting = httpx.AsyncClient(timeout=timeout_s, follow_redirects=False, headers=headers, verify=trust)
+        self._trusting = httpx.AsyncClient(timeout=timeout_s, follow_redirects=False, headers=headers, verify=trust())
         self._guarded = httpx.AsyncClient(
             timeout=timeout_s,
             follow_redirects=False,
             headers=headers,
             trust_env=False,  # a proxy would look up the name anew
-            transport=GuardedTransport(self._guard, trust),
+            transport=GuardedTransport(self._guard, trust()),
         )
 
     async def close(self) -> None:

@@ -23,6 +23,7 @@ import httpx
 from app.errors import AppError, RegistryRefused, RegistryUnavailable
 from app.reference import DIGEST, DOCKER_HUB, is_loopback, parse_reference, split_registry
 from app.registry.challenge import Challenge, next_page, read_challenge, refusal_reason
+from app.trust import trust
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -70,6 +71,7 @@ class RegistryClient:
             logging.getLogger(name).setLevel(logging.WARNING)  # it logs every URL at INFO, and a token's names the user
         self._http = httpx.AsyncClient(
             timeout=PHASE_S,
+            verify=trust(),
             follow_redirects=False,
             trust_env=not is_loopback(self.host),  # no proxy to ourselves
             headers={"User-Agent": "tagship"},

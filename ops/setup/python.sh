@@ -33,7 +33,7 @@ make_venv() {
 }
 
 pip_install() {
-  "$PYTHON" -m pip install -qq --disable-pip-version-check --no-input "$@" </dev/null ||
+  bounded "$PYTHON" -m pip install -qq --disable-pip-version-check --no-input "$@" </dev/null ||
     fail "pip could not install (above is why): check the network and the package index that pip is configured for"
 }
 

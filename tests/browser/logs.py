@@ -8,7 +8,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 BEGINNING: Final = """\
-acme/claims-api at commit 5f1c0ffee, by the recipe Dockerfile in .
 #1 [internal] load build definition from Dockerfile
 #1 transferring dockerfile: 842B done
 #1 DONE 0.1s
@@ -55,7 +54,6 @@ SUCCESS: Final = (
 
 FAILURE: Final = (
     """\
-acme/docs-site at commit 51e9c0ffee, by the recipe Dockerfile in .
 #1 [internal] load build definition from Dockerfile
 #1 transferring dockerfile: 512B done
 #1 DONE 0.1s
@@ -96,12 +94,15 @@ ERROR: step "[4/5] RUN npm ci" failed with exit code 1; the end of the build log
 )
 
 WHY_IT_FAILED: Final = 'step "[4/5] RUN npm ci" failed with exit code 1; the end of the build log shows what it said'
-LAST_WORDS: Final = 'Traceback (most recent call last):\n  File "app/main.py", line 12\nKeyError: \'PLATFORM_API_KEY\'\n'
+LAST_WORDS: Final = (
+    "Traceback (most recent call last):\n  File \"app/main.py\", line 12\nKeyError: 'PLATFORM_API_KEY'\n"
+)
 
 SCRIPT: Final = "<script>alert(1)</script>"
 HOSTILE: Final = (
     f"#6 5.001 {SCRIPT}<img src=x onerror=alert(2)>\n"
-    "#6 5.002 \x1b]0;a title\x07\x1b[2J\x1b[31mred\x1b[0m \x1b[8mhidden\x1b[0m \x1b]8;;javascript:alert(3)\x1b\\link\x1b]8;;\x1b\\\n"
+    "#6 5.002 \x1b]0;a title\x07\x1b[2J\x1b[31mred\x1b[0m \x1b[8mhidden\x1b[0m "
+    "\x1b]8;;javascript:alert(3)\x1b\\link\x1b]8;;\x1b\\\n"
 )
 
 PIECE_LINES: Final = 1000

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from app.access.model import Role, new_token
 from app.access.store import insert_token
 from app.builds import store as builds
+from app.builds.model import ImageId
 from app.deliveries.store import store_unreadable, take_in
 from app.engine.shape import PublishMode
 from app.github.payload import parse_event
@@ -30,7 +31,7 @@ from tests.factories import claim_build, claim_rollout, queue_rollout, succeed
 
 if TYPE_CHECKING:
     from app.api.services import Services
-    from app.builds.model import ClaimedBuild, ImageId
+    from app.builds.model import ClaimedBuild
     from app.postgres.pool import Pool
     from app.products.model import ProductId
     from app.sealing import Vault
@@ -48,23 +49,27 @@ LONG_LEASE_S: Final = 86_400.0
 HOSTILE: Final = '<script>alert(1)</script>"><img src=x onerror=alert(2)>'
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Scene:
     """What a test may look at."""
 
     built: ImageId
     failed: ImageId
-    building: ClaimedBuild
+    building: ImageId
+    build: ClaimedBuild
     pending: ImageId
     cancelled: ImageId
     running: ProductId
     rolled_back: ProductId
     stopped: ProductId
     broken: ProductId
+    hostile: int
 
 
-async def set_up(services: Services, github: LocalGitHub) -> Scene:
-    """Everything: history, products, what is under way, and what needs a person."""
+async def set_up(services: Services, github: LocalGitHub, *, trouble: bool = True) -> Scene:
+    """Everything: history, products, what is under way, and what needs a person; without ``trouble`` only what any day
+    brings.
+    """
     pool, vault = services.pool, services.vault
     await _register(pool, github)
     await _history(pool)
@@ -72,20 +77,22 @@ async def set_up(services: Services, github: LocalGitHub) -> Scene:
     built = await _rolling_out(pool, "v1.9.0", commit_of("bre-payments", 9))
     failed = await _failing(pool)
     cancelled = await _cancelled(pool)
-    building = await _building(pool)
+    build = await _building(pool)
     pending = await deliver(pool, "claims-api", "v2.0.0-rc.2", commit_of("claims-api", 20))
-    await _trouble(pool, fleet["docs-site"][0])
+    hostile = await _trouble(pool, fleet["docs-site"][0]) if trouble else 0
     stopped = await _product(pool, vault, "Nationale Suisse", built, track=None)
     return Scene(
         built=built,
         failed=failed,
-        building=building,
+        building=build.image_id,
+        build=build,
         pending=pending,
         cancelled=cancelled,
         running=fleet["bre-payments"][0],
         rolled_back=fleet["bre-payments"][7],
         stopped=stopped,
         broken=fleet["docs-site"][0],
+        hostile=hostile,
     )
 
 
@@ -116,8 +123,7 @@ async def deliver(pool: Pool, name: str, tag: str, commit: str, *, repo: str = "
             address="140.82.115.3",
         )
         image = "select id from docker_images where name = $1 and tag = $2"
-        found: ImageId = await conn.fetchval(image, name, tag) or 0
-        return found
+        return ImageId(await conn.fetchval(image, name, tag) or 0)
 
 
 # ---------------------------------------------------------------- what was
@@ -223,15 +229,7 @@ async def _rolling_out(pool: Pool, tag: str, commit: str) -> ImageId:
             await rollouts.mark_converging(conn, taken[0], "service-x")
             await rollouts.record_progress(conn, taken[0], "0 of 1 running, 1 starting", None)
             await conn.execute("update rollouts set lease_until = now() + interval '1 day' where id = $1", taken[1].id)
-    async with transaction(pool) as conn:
-        await conn.execute(
-            "update builds set created_at = now() - interval '71 s', started_at = now() - interval '69 s',"
-            " finished_at = now() - interval '31 s', size_bytes = 94371840 where id = $1",
-            claimed.id,
-        )
-        await conn.execute(
-            "update deliveries set received_at = now() - interval '72 s' where guid = $1", claimed.delivery_guid
-        )
+    await _began(pool, claimed, seconds_ago=69, took_s=38)
     return image
 
 
@@ -240,6 +238,7 @@ async def _failing(pool: Pool) -> ImageId:
     claimed = await _claim(pool)
     await _log(pool, claimed, logs.FAILURE)
     await _fail(pool, claimed, logs.WHY_IT_FAILED)
+    await _began(pool, claimed, seconds_ago=860, took_s=6)
     return image
 
 
@@ -249,6 +248,7 @@ async def _cancelled(pool: Pool) -> ImageId:
     async with transaction(pool) as conn:
         await builds.cancel(conn, claimed.id)
         await builds.cancel_if_wanted(conn, claimed.lease, "cancelled by maria")
+    await _began(pool, claimed, seconds_ago=1210, took_s=9)
     return image
 
 
@@ -256,13 +256,12 @@ async def _building(pool: Pool) -> ClaimedBuild:
     await deliver(pool, "claims-api", "v2.0.0-rc.1", commit_of("claims-api", 19))
     claimed = await _claim(pool)
     await _log(pool, claimed, logs.BEGINNING)
-    async with transaction(pool) as conn:
-        await conn.execute("update builds set started_at = now() - interval '18 s' where id = $1", claimed.id)
+    await _began(pool, claimed, seconds_ago=18)
     return claimed
 
 
-async def _trouble(pool: Pool, broken: ProductId) -> None:
-    """What else needs a person, and what strangers sent."""
+async def _trouble(pool: Pool, broken: ProductId) -> int:
+    """What else needs a person, and what strangers sent; the delivery whose text is hostile."""
     await deliver(pool, "x", "v1", "b" * 40, repo="acme/not-registered")
     async with transaction(pool) as conn:
         reason = "the content type is neither application/json nor application/x-www-form-urlencoded"
@@ -277,6 +276,8 @@ async def _trouble(pool: Pool, broken: ProductId) -> None:
         expiry = datetime.now(UTC) + timedelta(days=90)
         for name, role in (("ci", Role.DEPLOY), (HOSTILE[:40], Role.READ)):
             await insert_token(conn, name=name, role=role, token=new_token(), expires_at=expiry)
+        hostile: int = await conn.fetchval("select id from deliveries where guid = 'hostile'")
+        return hostile
 
 
 # ---------------------------------------------------------------- hands
@@ -288,6 +289,24 @@ async def _claim(pool: Pool) -> ClaimedBuild:
     return claimed
 
 
+async def _began(pool: Pool, claimed: ClaimedBuild, *, seconds_ago: float, took_s: float | None = None) -> None:
+    """Let a build have begun so long ago, two seconds after it was pushed, and be over if it took some time."""
+    async with transaction(pool) as conn:
+        await conn.execute(
+            "update builds set created_at = now() - make_interval(secs => $2 + 2),"
+            " started_at = now() - make_interval(secs => $2), finished_at = now() - make_interval(secs => $2 - $3),"
+            " size_bytes = case when state = 'success' then 94371840 end where id = $1",
+            claimed.id,
+            seconds_ago,
+            took_s,
+        )
+        await conn.execute(
+            "update deliveries set received_at = now() - make_interval(secs => $2) where guid = $1",
+            claimed.delivery_guid,
+            seconds_ago + 2,
+        )
+
+
 async def _fail(pool: Pool, claimed: ClaimedBuild, error: str) -> None:
     async with transaction(pool) as conn:
         assert await builds.fail(conn, claimed.lease, error)
@@ -295,4 +314,5 @@ async def _fail(pool: Pool, claimed: ClaimedBuild, error: str) -> None:
 
 async def _log(pool: Pool, claimed: ClaimedBuild, text: str) -> None:
     async with transaction(pool) as conn:
-        assert await builds.append_log(conn, claimed.lease, 1, text)
+        head = f"{claimed.name}:{claimed.tag} from {claimed.repo} at commit {claimed.commit_sha}\n"
+        assert await builds.append_log(conn, claimed.lease, 1, head + text)

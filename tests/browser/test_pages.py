@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import pytest
 from playwright.async_api import expect
 from starlette.routing import Route
 
 from app.api.auth import Doorkeeper
+from app.builds import store as builds
 from app.dashboard.pages import dashboard_routes
-from tests.browser.axe import COLOURS, grave_findings
-from tests.browser.scenery import HOSTILE, Scene, set_up
+from app.postgres.pool import transaction
+from tests.browser.axe import grave_findings
+from tests.browser.looks import findings_in_both_schemes
+from tests.browser.scenery import HOSTILE, set_up
 from tests.browser.visitor import PATIENCE_MS, PHONE, WIDE, visiting
 from tests.world import TOKEN
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from playwright.async_api import Browser, Page, Request
 
-    from tests.browser.conftest import Still
+    from tests.browser.scenery import Scene
+    from tests.browser.still import Still
     from tests.browser.visitor import Visitor
 
 PAGES: Final = {
@@ -46,45 +48,45 @@ PAGES: Final = {
     "delivery-hostile": "/deliveries/{hostile}",
     "activity": "/activity",
     "settings": "/settings",
+    "settings-channels": "/settings/channels",
+    "settings-notices": "/settings/notices",
+    "settings-tokens": "/settings/tokens",
+    "settings-system": "/settings/system",
     "wrong": "/images/999999",
 }
 WRONG: Final = {"wrong"}
 NO_PAGES: Final = {"/static/{version}/{name}", "/live"}
 NARROWEST: Final = 360
+NOWHERE: Final = -1
 
 OVERHANGS: Final = """() => [...document.querySelectorAll("body *")]
   .filter((one) => one.getBoundingClientRect().right > document.documentElement.clientWidth + 1)
   .slice(0, 5).map((one) => `${one.tagName} ${one.className} ${one.textContent.trim().slice(0, 40)}`)"""
 
 REACHABLE: Final = """() => {
+  const all = [...document.querySelectorAll("a[href], button, input, select, textarea, summary, [tabindex='0']")];
+  return all.filter((one) => one.checkVisibility({ visibilityProperty: true }) && !one.disabled && one.tabIndex >= 0);
+}"""
+NAMES: Final = f"""() => ({REACHABLE})().map((one) => {{
+  const words = one.ariaLabel ?? one.textContent;
+  return `${{one.tagName}} ${{words.trim().slice(0, 40)}}`;
+}})"""
+FROM_THE_TOP: Final = """() => {
   scrollTo(0, 0);
   document.body.tabIndex = -1;
-  document.body.focus(); // from here on the first press of Tab leads to the first stop
+  document.body.focus();
   document.body.removeAttribute("tabindex");
-  const all = [...document.querySelectorAll("a[href], button, input, select, textarea, summary, [tabindex='0']")];
-  const seen = all.filter((one) => one.checkVisibility({ visibilityProperty: true }) && !one.disabled
-    && one.tabIndex >= 0 && !(one.type === "radio" && !one.checked));
-  seen.forEach((one, number) => { one.tabOrder = number; });
-  return seen.map((one) => `${one.tagName} ${(one.ariaLabel ?? one.textContent).trim().slice(0, 40)}`);
 }"""
-FOCUSED: Final = """() => {
-  const { activeElement: one } = document;
-  if (one === document.body) return [null, true];
-  const { outlineStyle } = getComputedStyle(one);
-  return [one.tabOrder ?? null, outlineStyle !== "none" || one.type === "hidden"];
-}"""
+FOCUSED: Final = f"""() => {{
+  const {{ activeElement }} = document;
+  return [({REACHABLE})().indexOf(activeElement), getComputedStyle(activeElement).outlineStyle !== "none"];
+}}"""
 
 
 @pytest.fixture(scope="module")
-async def scene(still: Still) -> dict[str, Any]:
+async def scene(still: Still) -> Scene:
     """What the paths of pages name."""
-    made: Scene = await set_up(still.services, still.github)
-    async with still.services.pool.acquire() as conn:
-        hostile = await conn.fetchval("select id from deliveries where guid = 'hostile'")
-    return {name: getattr(made, name) for name in Scene.__dataclass_fields__} | {
-        "hostile": hostile,
-        "building": made.building.image_id,
-    }
+    return await set_up(still.services, still.github)
 
 
 def test_every_page_that_there_is_is_looked_at(still: Still) -> None:
@@ -96,17 +98,20 @@ def test_every_page_that_there_is_is_looked_at(still: Still) -> None:
 
 
 @pytest.mark.parametrize("name", PAGES)
-async def test_a_page_works_for_everybody(browser: Browser, still: Still, scene: Mapping[str, Any], name: str) -> None:
+async def test_a_page_works_for_everybody(browser: Browser, still: Still, scene: Scene, name: str) -> None:
     async with visiting(browser, still.url) as visitor:
         if name != "signin":
             await visitor.enter(TOKEN)
         if name in WRONG:
             visitor.expected.add(404)
-        await _opened(visitor, PAGES[name].format(**scene))
+        await _opened(visitor, PAGES[name].format_map(vars(scene)))
         if name != "signin":  # whose field has the focus from the start
             await _skips_the_navigation(visitor.page)
         await _all_of_it_is_reached_by_keys(visitor.page)
-        findings = await _looked_at(visitor, name)
+        findings = []
+        for width, size in (("1280", WIDE), ("390", PHONE)):
+            await visitor.page.set_viewport_size(size)
+            findings += await findings_in_both_schemes(visitor, f"{name}-{width}")
         assert not findings, "\n".join(findings)
         await visitor.page.set_viewport_size({"width": NARROWEST, "height": 640})
         assert await visitor.page.evaluate("() => document.documentElement.scrollWidth") <= NARROWEST, (
@@ -140,28 +145,15 @@ async def _skips_the_navigation(page: Page) -> None:
     await expect(page.locator("#main")).to_be_focused()
 
 
-async def _looked_at(visitor: Visitor, name: str) -> list[str]:
-    """What axe finds in light and dark, wide and narrow; what each looks like is kept. The scheme changes nothing but
-    colours, so that only these are looked at twice.
-    """
-    findings = []
-    for width, size in (("1280", WIDE), ("390", PHONE)):
-        await visitor.page.set_viewport_size(size)
-        for scheme, rules in (("light", ()), ("dark", COLOURS)):
-            await visitor.page.emulate_media(color_scheme=scheme)
-            await visitor.picture(f"{name}-{scheme}-{width}")
-            findings += [f"{scheme}, {width}: {one}" for one in await grave_findings(visitor.page, rules)]
-    return findings
-
-
 async def _all_of_it_is_reached_by_keys(page: Page) -> None:
     """Tab goes through everything that can be used, in the order in which it is read, and one sees where one is."""
-    names = await page.evaluate(REACHABLE)
+    names = await page.evaluate(NAMES)
+    await page.evaluate(FROM_THE_TOP)
     stops: list[int] = []
     for _ in names:
         await page.keyboard.press("Tab")
         stop, is_seen = await page.evaluate(FOCUSED)
-        if stop is None or stop in stops:
+        if stop == NOWHERE or stop in stops:
             break
         assert is_seen, f"nobody sees that {names[stop]} has the focus"
         stops.append(stop)
@@ -170,14 +162,28 @@ async def _all_of_it_is_reached_by_keys(page: Page) -> None:
     assert stops == sorted(stops), f"reached out of order: {[names[stop] for stop in stops]}"
 
 
-async def test_what_strangers_sent_stands_there_as_text(
-    browser: Browser, still: Still, scene: Mapping[str, Any]
+async def test_what_strangers_sent_stands_there_as_text(browser: Browser, still: Still, scene: Scene) -> None:
+    async with visiting(browser, still.url) as visitor:
+        await visitor.enter(TOKEN)
+        await visitor.go(f"/deliveries/{scene.hostile}")
+        await expect(visitor.page.locator("pre.payload")).to_contain_text(HOSTILE)
+        assert await visitor.page.locator("main script, main img").count() == 0
+
+
+async def test_the_keyboard_stays_where_it_was_when_a_part_is_renewed(
+    browser: Browser, still: Still, scene: Scene
 ) -> None:
     async with visiting(browser, still.url) as visitor:
         await visitor.enter(TOKEN)
-        await visitor.go(f"/deliveries/{scene['hostile']}")
-        await expect(visitor.page.locator("pre.payload")).to_contain_text(HOSTILE)
-        assert await visitor.page.locator("main script, main img").count() == 0
+        flights = visitor.page.get_by_role("region", name="In flight")
+        link = flights.get_by_role("link", name=f"{scene.build.name}:{scene.build.tag}")
+        await link.focus()
+        before = await link.element_handle()
+        async with transaction(still.services.pool) as conn:
+            assert await builds.append_log(conn, scene.build.lease, 2, "#7 [5/6] COPY . .\n")
+        await expect(flights).to_contain_text("step 5 of 6")
+        await expect(link).to_be_focused()
+        assert not await before.evaluate("(one) => one.isConnected"), "it is another link than the one of before"
 
 
 async def test_whatever_a_page_breaks_fails_its_test(browser: Browser, still: Still) -> None:

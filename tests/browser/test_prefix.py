@@ -12,8 +12,8 @@ from app.postgres.pool import transaction
 from app.repositories import store as repositories
 from app.repositories.model import MovedTagPolicy
 from app.repositories.recipe import Recipe
-from tests.browser.conftest import standing_still
 from tests.browser.proxy import Proxy
+from tests.browser.still import standing_still
 from tests.browser.visitor import visiting
 from tests.factories import queue_build
 from tests.world import TOKEN
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from playwright.async_api import Browser
 
     from app.engine.client import Engine
-    from tests.browser.conftest import Still
+    from tests.browser.still import Still
 
 PREFIX: Final = "/ops/tagship"
 
@@ -65,16 +65,18 @@ async def test_everything_works_below_a_path(
                 assert cookie["path"] == PREFIX
 
                 for path, name in NAV:
-                    await page.get_by_role("navigation", name="Pages", exact=True).get_by_role("link", name=name).click()
+                    await (
+                        page.get_by_role("navigation", name="Pages", exact=True).get_by_role("link", name=name).click()
+                    )
                     await expect(page).to_have_url(url + path)
                     await expect(page.locator("#live-state")).to_have_text("live")
 
                 await visitor.go(f"/images/{image}")
-                await expect(page.get_by_text("Nothing is written yet.")).to_be_visible()
+                await expect(page.locator("#log-count")).to_have_text("Nothing is written yet.")
                 await visitor.button("Cancel build").click()
                 await visitor.confirm("Cancel the build")
                 await expect(page.locator("#image .chip")).to_contain_text("cancelled")
-                await expect(page.get_by_text("There is no log.")).to_be_visible()
+                await expect(page.locator("#log-count")).to_have_text("There is no log.")
                 await visitor.button("Delete").click()
                 await visitor.confirm("Delete")
                 await expect(page).to_have_url(f"{url}/images")

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 WIDE: Final[ViewportSize] = {"width": 1280, "height": 900}
 PHONE: Final[ViewportSize] = {"width": 390, "height": 844}
-PATIENCE_MS: Final = 90_000
+PATIENCE_MS: Final = 30_000
 """How long a click or a look waits for what it needs; a page that works needs milliseconds."""
 
 QUIET: Final = (
@@ -122,7 +122,7 @@ class Visitor:
 async def chromium() -> AsyncIterator[Browser]:
     """A Chromium without a window of its own."""
     expect.set_options(timeout=PATIENCE_MS)
-    program = shutil.which("chromium")
+    program = shutil.which("chromium") or shutil.which("google-chrome")
     if program is None:
         pytest.fail("Chromium is missing: apt-get install chromium fonts-dejavu-core", pytrace=False)
     async with (

@@ -15,6 +15,8 @@ from urllib.parse import urlencode
 
 import httpx
 
+from app.trust import trust
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -61,6 +63,7 @@ class Hooks:
     def __init__(self, url: str | None, secret: str, told: Callable[[Sent], None] | None = None) -> None:
         self.url, self.secret = url, secret
         self.form: Literal["json", "form"] = "json"
+        self.active, self.events = True, ["push"]
         self.deliveries: list[Sent] = []
         self._told = told or (lambda _: None)
         self._sending: set[asyncio.Task[None]] = set()
@@ -90,6 +93,18 @@ class Hooks:
         """Wait until everything that was to be sent has been answered or given up."""
         while self._sending:
             await asyncio.wait(self._sending)
+
+    @property
+    def last_response(self) -> dict[str, Any]:
+        """How the receiver answered last, as GitHub shows it of a webhook."""
+        attempts = [attempt for sent in self.deliveries for attempt in sent.attempts]
+        if not attempts:
+            return {"code": None, "status": "unused", "message": None}
+        last = max(attempts, key=lambda attempt: attempt.id)
+        if last.status is None:
+            return {"code": 502, "status": "failed to connect to host", "message": "failed to connect to host"}
+        message = "OK" if last.ok else f"Invalid HTTP Response: {last.status}"
+        return {"code": last.status, "status": "active" if last.ok else "misconfigured", "message": message}
 
     def signed_headers(self, sent: Sent) -> dict[str, str]:
         """The headers GitHub sends with this delivery."""
@@ -125,7 +140,7 @@ class Hooks:
     async def _attempt(self, sent: Sent, *, redelivery: bool) -> Attempt:
         assert self.url is not None
         try:
-            async with httpx.AsyncClient(timeout=ANSWER_WITHIN_S, trust_env=False) as client:
+            async with httpx.AsyncClient(timeout=ANSWER_WITHIN_S, trust_env=False, verify=trust()) as client:
                 answer = await client.post(self.url, content=sent.body, headers=self.signed_headers(sent))
             attempt = Attempt(answer.status_code, answer.text, redelivery)
         except httpx.HTTPError as error:

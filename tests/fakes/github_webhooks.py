@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from tests.fakes.github_payloads import ping_payload
 from tests.fakes.github_state import Refusal
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class WebhooksApi:
         deliveries = f"{repo}/hooks/{HOOK}/deliveries"
         return [
             Route(f"{repo}/hooks", self.hooks),
+            Route(f"{repo}/hooks/{HOOK}/pings", self.ping, methods=["POST"]),
             Route(deliveries, self.deliveries),
             Route(f"{deliveries}/{{number:int}}/attempts", self.attempt, methods=["POST"]),
         ]
@@ -37,8 +39,21 @@ class WebhooksApi:
     async def hooks(self, request: Request) -> Response:
         self._administered(request)
         config = {"url": self._hooks.url, "content_type": self._hooks.form, "insecure_ssl": "0"}
-        hook = {"type": "Repository", "id": HOOK, "name": "web", "active": True, "events": ["push"], "config": config}
+        hook = {
+            "type": "Repository",
+            "id": HOOK,
+            "name": "web",
+            "active": self._hooks.active,
+            "events": self._hooks.events,
+            "config": config,
+            "last_response": self._hooks.last_response,
+        }
         return JSONResponse([hook] if self._hooks.url else [])
+
+    async def ping(self, request: Request) -> Response:
+        repository = self._administered(request)
+        self._hooks.send([("ping", await ping_payload(self._state, repository, self._hooks.url or ""))])
+        return Response(status_code=204)
 
     async def deliveries(self, request: Request) -> Response:
         """Newest first; ``cursor`` names the attempt that the page begins behind."""

@@ -20,15 +20,22 @@ LOOPBACK = "127.0.0.1"
 async def serve(app: ASGIApp, port: int = 0) -> AsyncIterator[str]:
     """Serve ``app`` for the length of the block and yield its address, ``http://127.0.0.1:PORT``; 0 means a free port.
 
-    Requests still open at the end are cut off after a second. Only uvicorn's start and stop are used, not its own loop
-    with its signal handlers.
+    Connections are kept as long as clients like: one that closes just as a client sends on it loses a request. Requests
+    still open at the end are cut off after a second. Only uvicorn's start and stop are used, not its own loop with its
+    signal handlers.
     """
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # inherited; asyncio sets it on few sockets
         listener.bind((LOOPBACK, port))
         config = uvicorn.Config(
-            app, lifespan="off", ws="none", access_log=False, log_config=None, timeout_graceful_shutdown=1
+            app,
+            lifespan="off",
+            ws="none",
+            access_log=False,
+            log_config=None,
+            timeout_keep_alive=3600,
+            timeout_graceful_shutdown=1,
         )
         config.load()
         server = uvicorn.Server(config)

@@ -12,6 +12,7 @@ import httpx
 from app.engine.image import inspect_image, list_images
 from app.engine.service import read_service
 from app.engine.shape import TaskState
+from app.trust import trust
 from tests.waiting import until
 
 if TYPE_CHECKING:
@@ -145,6 +146,6 @@ async def really_runs(scene: Scene, product: dict[str, Any], build: dict[str, An
     recorded = await inspect_image(scene.engine, build["exact_ref"])
     assert recorded is not None
     assert container["Image"] == recorded.id
-    async with httpx.AsyncClient(trust_env=False, timeout=30) as outside:
+    async with httpx.AsyncClient(trust_env=False, timeout=30, verify=trust()) as outside:
         page = (await outside.get(f"http://127.0.0.1:{product['port']}/index.json")).json()
     assert page["version"] == tag

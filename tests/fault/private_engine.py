@@ -26,6 +26,7 @@ import aiohttp
 import pytest
 
 from app.engine.client import Engine
+from tests.processes import DIES_WITH_US
 from tests.waiting import until
 
 if TYPE_CHECKING:
@@ -59,16 +60,7 @@ class PrivateEngine:
     async def open(self) -> None:
         """Make the namespaces, start the engine in them, and make it a swarm of one node."""
         self._holder = await asyncio.create_subprocess_exec(
-            *(
-                "setpriv",
-                "--pdeathsig",
-                "KILL",
-                "unshare",
-                *NAMESPACES,
-                "--fork",
-                "--mount-proc",
-                "--kill-child=SIGKILL",
-            ),
+            *(*DIES_WITH_US, "unshare", *NAMESPACES, "--fork", "--mount-proc", "--kill-child=SIGKILL"),
             *("--", *FIRST_PROCESS),
         )
         await until(self._entered, "the namespaces are there", 30)
@@ -108,8 +100,7 @@ class PrivateEngine:
         """
         self._signal(signal.SIGKILL, *self._daemons)
         for daemon in self._daemons.values():
-            daemon.send_signal(signal.SIGCONT)  # one that stopped itself with its child would never see it end
-            await daemon.wait()
+            await _seen_to_its_end(daemon)
         await self._inside("sh", "-c", "kill -9 -1; true")
         self._daemons.clear()
 
@@ -130,7 +121,7 @@ class PrivateEngine:
             await self._holder.wait()
         for daemon in self._daemons.values():
             with suppress(ProcessLookupError):
-                daemon.kill()  # an ``nsenter`` stops itself when it finds its child stopped, maybe after both went on
+                daemon.kill()
             await daemon.wait()
         await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)
         await asyncio.to_thread(_remove_cgroups, self.word)
@@ -167,7 +158,10 @@ class PrivateEngine:
     async def _launch(self, name: str, *arguments: str) -> None:
         with (self.folder / f"{name}.log").open("ab") as output:
             self._daemons[name] = await asyncio.create_subprocess_exec(
-                *self._enter(name, *arguments), stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output
+                *(*DIES_WITH_US, *self._enter(name, *arguments)),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
             )
 
     def _signal(self, number: signal.Signals, *names: str) -> None:
@@ -239,6 +233,19 @@ def _remove_cgroups(word: str) -> None:
                 group.rmdir()
         with suppress(OSError):
             parent.rmdir()
+
+
+async def _seen_to_its_end(nsenter: asyncio.subprocess.Process) -> None:
+    """Wait for an ``nsenter`` whose child has been killed. It stops itself when it finds its child stopped, maybe only
+    after both were told to go on, and then it never sees the child end: so it is told again.
+    """
+
+    async def ended() -> bool:
+        with suppress(ProcessLookupError):
+            nsenter.send_signal(signal.SIGCONT)
+        return nsenter.returncode is not None
+
+    await until(ended, "the killed daemon has ended", 30)
 
 
 def _children(pid: int) -> list[int]:

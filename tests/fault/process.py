@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 
+from app.trust import trust
 from tests.ports import free_port
+from tests.processes import DIES_WITH_US
 from tests.waiting import until
 from tests.world import TOKEN
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 STOPPED: Final = "T"  # proc(5): stopped on a signal
 STOP_WITHIN_S: Final = 10.0
+SERVER_KEEPS_S: Final = 5.0  # how long uvicorn keeps a connection that nobody uses
 KEPT: Final = ("PATH", "HOME", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH")
 
 
@@ -50,7 +53,7 @@ class Tagship:
         program = (module,) if stop_at is None else ("tests.fault.paused", stop_at)
         with log.open("ab") as output:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", *program, *(arguments or ("serve",))),
+                *(*DIES_WITH_US, sys.executable, "-m", *program, *(arguments or ("serve",))),
                 env={name: os.environ[name] for name in KEPT if name in os.environ}
                 | {"TAGSHIP_PORT": str(port)}
                 | dict(environment),
@@ -58,7 +61,13 @@ class Tagship:
                 stderr=output,
             )
         url = f"http://127.0.0.1:{port}"
-        client = httpx.AsyncClient(base_url=f"{url}/api/v1", headers={"Authorization": f"Bearer {TOKEN}"}, timeout=150)
+        client = httpx.AsyncClient(
+            base_url=f"{url}/api/v1",
+            headers={"Authorization": f"Bearer {TOKEN}"},
+            timeout=150,
+            verify=trust(),
+            limits=httpx.Limits(keepalive_expiry=SERVER_KEEPS_S / 2),
+        )
         try:
             async with client as api:
                 tagship = cls(process, log, url, api)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from app.doctor import Finding, examine
+from app.doctor import examine
+from app.findings import Finding
 from app.postgres.pool import connect
 from app.settings import load_settings
 from tests.postgres import execute

@@ -25,9 +25,11 @@ PAGES = ("/", "/images", "/products", "/deliveries", "/activity", "/settings")
 
 
 @asynccontextmanager
-async def browser(pool: Pool, **settings: str) -> AsyncIterator[httpx.AsyncClient]:
+async def browser(pool: Pool, *, public_url: str = "") -> AsyncIterator[httpx.AsyncClient]:
     """A client that keeps cookies and is signed in as nobody."""
-    transport = httpx.ASGITransport(create_app(api_services(pool, **settings)), client=(ADDRESS, 4711))
+    transport = httpx.ASGITransport(
+        create_app(api_services(pool, TAGSHIP_PUBLIC_URL=public_url)), client=(ADDRESS, 4711)
+    )
     async with httpx.AsyncClient(transport=transport, base_url="http://tagship") as client:
         yield client
 
@@ -56,7 +58,7 @@ async def test_nobody_sees_a_page_without_signing_in_and_comes_back_to_it(pool: 
 
 
 async def test_the_cookie_is_httponly_samesite_and_secure_where_people_come_by_https(pool: Pool) -> None:
-    async with browser(pool, TAGSHIP_PUBLIC_URL="https://ops.example/tagship") as client:
+    async with browser(pool, public_url="https://ops.example/tagship") as client:
         answer = await client.post("/signin", data={"token": ADMIN_TOKEN})
     cookie = answer.headers["set-cookie"].lower()
     assert all(word in cookie for word in ("httponly", "samesite=lax", "secure", "path=/tagship"))
@@ -97,10 +99,8 @@ async def test_a_session_may_what_its_token_may_and_changes_need_the_csrf_token(
         csrf = await signed_in(client, await token_for(pool, Role.DEPLOY))
         product = {"name": "Allianz", "slug": "allianz", "port": 8001}
         assert (await client.get("/api/v1/products")).json() == []
-        for wrong in ({}, {"X-CSRF-Token": "x" * len(csrf)}, {"X-CSRF-Token": "ü"}):
-            refused = await client.post(
-                "/api/v1/products", json=product, headers={name: value.encode() for name, value in wrong.items()}
-            )
+        for wrong in (b"", b"x" * len(csrf), "ü".encode()):
+            refused = await client.post("/api/v1/products", json=product, headers={b"X-CSRF-Token": wrong})
             assert refused.status_code == HTTPStatus.FORBIDDEN
             assert "CSRF" in refused.json()["detail"]
         made = await client.post("/api/v1/products", json=product, headers={"X-CSRF-Token": csrf})
@@ -197,7 +197,7 @@ async def test_pages_allow_no_inline_script_and_are_kept_nowhere(pool: Pool) -> 
 
 
 async def test_behind_a_path_every_link_begins_with_it_whether_the_proxy_takes_it_away_or_not(pool: Pool) -> None:
-    async with browser(pool, TAGSHIP_PUBLIC_URL="http://ops.example/tagship") as client:
+    async with browser(pool, public_url="http://ops.example/tagship") as client:
         await client.post("/signin", data={"token": ADMIN_TOKEN})
         cookie = {"Cookie": f"{COOKIE}={client.cookies[COOKIE]}"}
         for path in ("/products", "/tagship/products"):
@@ -219,3 +219,12 @@ async def test_behind_a_path_every_link_begins_with_it_whether_the_proxy_takes_i
 async def test_static_files_are_those_of_their_folder_only(pool: Pool, name: str) -> None:
     async with browser(pool) as client:
         assert (await client.get(f"/static/x/{name}")).status_code == HTTPStatus.NOT_FOUND
+
+
+async def test_an_address_that_is_no_page_is_a_page_for_people_and_a_problem_for_programs(pool: Pool) -> None:
+    async with browser(pool) as client:
+        page = await client.get("/nothing<b>", headers={"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
+        problem = await client.get("/nothing")
+    assert page.status_code == problem.status_code == HTTPStatus.NOT_FOUND
+    assert "there is nothing at /nothing&lt;b&gt;" in page.text.replace("%3Cb%3E", "&lt;b&gt;")
+    assert problem.headers["content-type"] == "application/problem+json"

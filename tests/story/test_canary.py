@@ -175,6 +175,9 @@ async def what_works(world: World, planted: Planted, other: LocalSlack) -> None:
     for name, url in (("well", other.url), ("gone", f"http://127.0.0.1:{free_port()}/hook")):
         body = {"name": name, "kind": "slack", "url": f"{url}?key={planted['channel']}"}
         await world.post("/channels", body, 201)
+    signs = {"name": "signs", "kind": "webhook", "url": f"{other.url}?key={planted['channel']}"}
+    signed = await world.post("/channels", signs, 201)
+    planted.values["signing"] = signed["secret"].removeprefix("whsec_")
     issued = await world.post("/tokens", {"name": "issued", "role": "read"}, 201)
     planted.values["issued"] = issued["token"]
     product = await world.running("allianz", env_vars={"CUSTOMER": "allianz", "PASSWORD": planted["env"]}, track="^1")

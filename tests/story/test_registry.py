@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.doctor import Finding, examine
+from app.doctor import examine
 from app.engine.credentials import HEADER, service_auth
 from app.engine.image import inspect_image, remove_image, tag_image
 from app.errors import EngineRefused
+from app.findings import Finding
 from tests.registry import PASSWORD, USERNAME, local_registry, push, slow_way
 from tests.waiting import until
 from tests.world import new_world

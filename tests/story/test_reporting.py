@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.doctor import Finding, examine
+from app.doctor import examine
 from app.postgres.pool import transaction
 from tests.waiting import until
 from tests.world import World, new_world
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from app.engine.client import Engine
+    from app.findings import Finding
 
 
 @pytest.fixture

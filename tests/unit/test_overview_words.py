@@ -319,7 +319,7 @@ def test_every_change_that_the_api_knows_is_called_by_its_words() -> None:
     assert changing <= set(DEEDS)
 
 
-READING = {"plan_product"}  # they say what would happen
+READING = {"plan_product", "check_repository"}  # they say what would happen, or what is
 
 
 def test_every_door_has_words() -> None:

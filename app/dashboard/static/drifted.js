@@ -3,6 +3,7 @@
 
 import { base, call } from "./tagship.js";
 
+const AGAIN_MS = 10_000;
 const part = document.getElementById("drifted");
 
 async function look() {
@@ -34,8 +35,23 @@ async function look() {
     line.textContent = `Whether services were changed by hand is not known now: ${problem.detail ?? problem}`;
     shown.push(line);
   }
+  part.removeAttribute("aria-busy");
+  if (part.dataset.known === shown.map((one) => one.textContent).join("\n")) return;
+  part.dataset.known = shown.map((one) => one.textContent).join("\n");
   part.replaceChildren(part.querySelector("h2"), ...shown);
   part.hidden = !shown.length;
 }
 
-if (part) look();
+// A rollout may have put something right. The whole fleet is compared each time, so that it is not asked at every change.
+let waits = 0;
+document.addEventListener("renewed", () => {
+  if (!part) return;
+  waits ||= setTimeout(() => {
+    waits = 0;
+    look();
+  }, AGAIN_MS);
+});
+if (part) {
+  part.setAttribute("aria-busy", "true");
+  look();
+}

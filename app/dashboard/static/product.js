@@ -100,20 +100,32 @@ document.getElementById("reload-form")?.addEventListener("click", () => renewFor
 
 // ---------------------------------------------------------------- tasks
 
+// Puts in what the engine answered, where it differs; what is open stays open, and the focus where it is.
+function put(place, known, nodes) {
+  place.removeAttribute("aria-busy");
+  if (place.dataset.known === known) return;
+  place.dataset.known = known;
+  const open = place.querySelector("details")?.open;
+  const focused = place.contains(document.activeElement) ? document.activeElement.tagName : "";
+  place.replaceChildren(...nodes());
+  if (open && place.querySelector("details")) place.querySelector("details").open = true;
+  if (focused) place.querySelector(focused)?.focus({ preventScroll: true });
+  showTimes(place);
+}
+
+function putProblem(place, problem) {
+  const sentence = problem.detail ?? String(problem);
+  put(place, sentence, () => [make("p", "error", sentence)]);
+}
+
 async function showTasks() {
   const place = document.getElementById("tasks");
-  let shown;
   try {
     const tasks = await call("GET", `${api}/tasks`);
-    shown = tasks.length ? tasksTable(tasks) : make("p", "empty", "No task runs, and the swarm remembers none.");
+    put(place, JSON.stringify(tasks), () => [tasks.length ? tasksTable(tasks) : make("p", "empty", "No task runs, and the swarm remembers none.")]);
   } catch (problem) {
-    shown = make("p", "error", problem.detail ?? String(problem));
+    putProblem(place, problem);
   }
-  if (place.firstElementChild?.isEqualNode(shown)) return;
-  const open = place.querySelector("details")?.open;
-  place.replaceChildren(shown);
-  if (open && place.querySelector("details")) place.querySelector("details").open = true;
-  showTimes(place);
 }
 
 function tasksTable(tasks) {
@@ -169,25 +181,35 @@ function tableOf(tasks, caption) {
 
 async function showDrift() {
   const place = document.getElementById("drift");
-  let shown;
   try {
     const drift = await call("GET", `${api}/drift`);
-    const wrong = ["drifted", "missing", "foreign"].includes(drift.state);
-    const chip = make("span", `chip ${wrong ? "warn" : drift.state === "in_step" ? "ok" : "idle"}`, wrong ? `≠ ${drift.state.replace("_", " ")}` : drift.state === "in_step" ? "✓ as rolled out" : `○ ${drift.state.replace("_", " ")}`);
-    const line = make("p");
-    line.append(chip, ` ${drift.sentence}`);
-    shown = [line];
-    if (drift.differences.length) shown.push(table(drift.differences, "What was changed outside Tagship", [`Rollout ${drift.rollout_id}`, "On the swarm"]));
-    if (wrong && drift.state !== "foreign" && place.dataset.may !== undefined) {
-      const mend = make("button", "primary", "Put it right");
-      const action = place.dataset.runs;
-      Object.assign(mend.dataset, { plan: action, title: action === "stop" ? `Stop ${place.dataset.name} once more?` : `Redeploy ${place.dataset.name}?`, yes: action === "stop" ? "Stop" : "Redeploy" });
-      shown.push(mend);
-    }
+    put(place, JSON.stringify([drift, place.dataset.runs]), () => driftShown(drift, place.dataset));
   } catch (problem) {
-    shown = [make("p", "error", problem.detail ?? String(problem))];
+    putProblem(place, problem);
   }
-  place.replaceChildren(...shown);
+}
+
+function driftShown(drift, { runs, may, name }) {
+  const wrong = ["drifted", "missing", "foreign"].includes(drift.state);
+  const words = drift.state.replace("_", " ");
+  const line = make("p");
+  if (wrong) line.append(make("span", "chip warn", `≠ ${words}`));
+  else if (drift.state === "in_step") line.append(make("span", "chip ok", "✓ as rolled out"));
+  else line.append(make("span", "chip idle", `○ ${words}`));
+  const at = make("time");
+  at.dateTime = drift.checked_at;
+  const when = make("span", "muted", " Compared ");
+  when.append(at);
+  line.append(` ${drift.sentence}`, when);
+  const shown = [line];
+  if (drift.differences.length) shown.push(table(drift.differences, "What was changed outside Tagship", [`Rollout ${drift.rollout_id}`, "On the swarm"]));
+  if (wrong && drift.state !== "foreign" && may !== undefined) {
+    const mend = make("button", "primary", "Put it right");
+    const [title, yes] = runs === "stop" ? [`Stop ${name} once more?`, "Stop"] : [`Redeploy ${name}?`, "Redeploy"];
+    Object.assign(mend.dataset, { plan: runs, title, yes });
+    shown.push(mend);
+  }
+  return shown;
 }
 
 document.getElementById("compare").addEventListener("click", () => showDrift());
@@ -244,7 +266,7 @@ function draw() {
     while (view.childElementCount > MOST_LINES) view.firstElementChild.remove();
     if (log.follows) view.scrollTop = view.scrollHeight;
     const number = `${log.lines.toLocaleString("en")} line${log.lines === 1 ? "" : "s"}`;
-    const end = { stopped: "The product is stopped.", removed: "The service is gone." }[log.over] ?? log.over;
+    const end = { stopped: "No container runs.", removed: "The service is gone." }[log.over] ?? log.over;
     const kept = log.lines > MOST_LINES ? `, the last ${MOST_LINES.toLocaleString("en")} are kept` : "";
     const state = log.over ? (log.lines ? `${number}. ${end}` : `Nothing to read. ${end}`) : log.lines ? `${number}${kept}` : "Nothing is written yet.";
     if (count.textContent !== state) count.textContent = state;
@@ -302,6 +324,7 @@ let status = panel().dataset.status;
 document.addEventListener("renewed", (event) => {
   if (event.target.id !== "product") return;
   const { dataset } = panel();
+  document.getElementById("drift").dataset.runs = document.getElementById("start") ? "stop" : "redeploy";
   showTasks();
   if (dataset.status !== status && dataset.status !== "deploying") showDrift();
   if (log.over && dataset.status !== status && ["deploying", "running"].includes(dataset.status)) {
@@ -309,7 +332,6 @@ document.addEventListener("renewed", (event) => {
     open();
   }
   status = dataset.status;
-  document.getElementById("drift").dataset.runs = document.getElementById("start") ? "stop" : "redeploy";
   if (form() && dataset.mark !== form().dataset.mark) {
     if (isTouched()) document.getElementById("outdated").hidden = false;
     else renewForm();
@@ -319,6 +341,7 @@ setInterval(() => {
   if (!document.hidden) showTasks();
 }, LOOK_MS);
 
+for (const id of ["tasks", "drift"]) document.getElementById(id).setAttribute("aria-busy", "true");
 showTasks();
 showDrift();
 open();

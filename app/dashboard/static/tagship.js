@@ -58,8 +58,8 @@ export function ask(text, { title = "Are you sure?", yes = "Yes" } = {}) {
 }
 
 // A form's fields as the JSON that the API takes. data-as says what a field is: number, bool (of a checkbox), lines (an
-// array, one element a line), time (of the reader's zone), json; text otherwise. An empty field is left out, or null with
-// data-empty="null".
+// array, one element a line), each (the values of those checkboxes of a name that are ticked), time (of the reader's zone),
+// json; text otherwise. An empty field is left out, or null with data-empty="null", or [] with data-empty="list".
 export function fields(form) {
   const body = {};
   for (const field of form.querySelectorAll("[name]")) {
@@ -67,6 +67,9 @@ export function fields(form) {
     const as = field.dataset.as ?? "text";
     if (as === "bool") {
       body[field.name] = field.checked;
+    } else if (as === "each") {
+      const none = field.dataset.empty === "null" ? null : [];
+      body[field.name] = field.checked ? [...(body[field.name] ?? []), field.value] : (body[field.name] ?? none);
     } else if (field.value.trim() === "") {
       if (field.dataset.empty === "null") body[field.name] = null;
       else if (field.dataset.empty === "list") body[field.name] = [];
@@ -187,7 +190,17 @@ async function readAnew(topics) {
 
 function isBusy(part) {
   const active = document.activeElement;
-  return part.contains(active) && active.matches("input, select, textarea") && !active.matches("[type=checkbox]");
+  if (part.contains(active) && active.matches("input, select, textarea") && !active.matches("[type=checkbox]")) return true;
+  return [...part.querySelectorAll("form[data-keep]")].some(isFilledIn);
+}
+
+// Whether a form holds what somebody entered and did not send yet. Only forms with data-keep are asked.
+function isFilledIn(form) {
+  return [...form.elements].some((field) => {
+    if (field.matches("[type=checkbox]")) return field.checked !== field.defaultChecked;
+    if (field.matches("select")) return [...field.options].some((one) => one.selected !== one.defaultSelected);
+    return field.matches("input, textarea") && field.value !== field.defaultValue;
+  });
 }
 
 // Puts the fresh part in, keeping what is open and where the focus is.

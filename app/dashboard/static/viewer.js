@@ -210,8 +210,9 @@ export class Viewer {
   // Scrolling up is a wish to read there; a view that grew or shrank is none.
   scrolled() {
     const atEnd = view.scrollTop + view.clientHeight >= view.scrollHeight - ROW * 1.5;
-    if (atEnd) this.follows = !this.over && this.wanted < 0;
-    else if (view.scrollTop < this.seen - 1) this.follows = false;
+    const down = view.scrollTop - this.seen; // nothing when it was us who scrolled: whoever has paused stays so
+    if (atEnd && down > 0) this.follows = !this.over && this.wanted < 0;
+    else if (!atEnd && down < -1) this.follows = false;
     this.seen = view.scrollTop;
     this.draw();
   }

@@ -1,0 +1,25 @@
+"""What a page looks like, which is kept for people, and what axe finds on it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from tests.browser.axe import COLOURS, grave_findings
+
+if TYPE_CHECKING:
+    from tests.browser.visitor import Visitor
+
+LIGHT: Final = "light"
+DARK: Final = "dark"
+
+
+async def findings_in_both_schemes(visitor: Visitor, name: str) -> list[str]:
+    """What axe finds on a page as it is, in light and dark. The scheme changes nothing but colours, so that only these
+    are looked at twice.
+    """
+    found = []
+    for scheme, rules in ((DARK, COLOURS), (LIGHT, ())):
+        await visitor.page.emulate_media(color_scheme=scheme)
+        await visitor.picture(f"{name}-{scheme}")
+        found += [f"{name}, {scheme}: {one}" for one in await grave_findings(visitor.page, rules)]
+    return found
