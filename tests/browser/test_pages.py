@@ -71,6 +71,7 @@ NAMES: Final = f"""() => ({REACHABLE})().map((one) => {{
   const words = one.ariaLabel ?? one.textContent;
   return `${{one.tagName}} ${{words.trim().slice(0, 40)}}`;
 }})"""
+UNFOLD: Final = "() => { for (const one of document.querySelectorAll('details')) one.open = true; }"
 FROM_THE_TOP: Final = """() => {
   scrollTo(0, 0);
   document.body.tabIndex = -1;
@@ -107,6 +108,7 @@ async def test_a_page_works_for_everybody(browser: Browser, still: Still, scene:
         await _opened(visitor, PAGES[name].format_map(vars(scene)))
         if name != "signin":  # whose field has the focus from the start
             await _skips_the_navigation(visitor.page)
+        await visitor.page.evaluate(UNFOLD)
         await _all_of_it_is_reached_by_keys(visitor.page)
         findings = []
         for width, size in (("1280", WIDE), ("390", PHONE)):
@@ -184,6 +186,12 @@ async def test_the_keyboard_stays_where_it_was_when_a_part_is_renewed(
         await expect(flights).to_contain_text("step 5 of 6")
         await expect(link).to_be_focused()
         assert not await before.evaluate("(one) => one.isConnected"), "it is another link than the one of before"
+
+
+async def test_the_document_of_the_api_needs_nobody_else(browser: Browser, still: Still) -> None:
+    async with visiting(browser, still.url) as visitor:
+        await visitor.go("/docs")
+        await expect(visitor.page.locator(".opblock").first).to_be_visible()
 
 
 async def test_whatever_a_page_breaks_fails_its_test(browser: Browser, still: Still) -> None:

@@ -32,9 +32,7 @@ class NoticeOut(Out):
     attempt: int
     status: int | None = Field(description="HTTP status of the last answer; null: there was none")
     answer: str | None = Field(description="the last answer, in one word where it has one, or why there was none")
-    message_id: UUID | None = Field(
-        description="the message that it goes out with: those that share it were gathered"
-    )
+    message_id: UUID | None = Field(description="the message that it goes out with: those that share it were gathered")
     next_attempt_at: Time | None
     created_at: Time
     finished_at: Time | None
