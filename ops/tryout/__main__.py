@@ -89,6 +89,7 @@ def _stay(screen: Screen, stage: Stage, tagship: TagshipClient, people: tuple[Cu
         screen.plain(f"  {person.name:<12} {person.url}")
     for path in filter(tagship.has_page, ("/", "/docs")):
         screen.plain(f"  Tagship      {stage.tagship_url}{path}")
+    screen.plain(f"  sign in      with the token {stage.api_token}")
     screen.plain(
         f"  its API      curl -H 'Authorization: Bearer {stage.api_token}' {stage.tagship_url}/api/v1/products"
     )

@@ -152,9 +152,11 @@ async def _all_of_it_is_reached_by_keys(page: Page) -> None:
     names = await page.evaluate(NAMES)
     await page.evaluate(FROM_THE_TOP)
     stops: list[int] = []
-    for _ in names:
+    while True:
         await page.keyboard.press("Tab")
         stop, is_seen = await page.evaluate(FOCUSED)
+        if stop in stops[-1:]:
+            continue  # a field for a time has several stops
         if stop == NOWHERE or stop in stops:
             break
         assert is_seen, f"nobody sees that {names[stop]} has the focus"

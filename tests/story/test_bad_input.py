@@ -63,6 +63,7 @@ def valid_bodies(ids: Mapping[str, int]) -> dict[str, dict[str, Any]]:
         "create_product": {"name": "Another", "slug": "another", "port": free_port()},
         "change_product": {"name": "Product"},
         "rollback_product": {"to": ids["rollout"]},
+        "plan_product": {"change": {"replicas": 2}},
         "create_channel": {"name": "other", "kind": "slack", "url": "http://127.0.0.1:9/hook"},
         "change_channel": {"name": "ops"},
         "create_token": {"name": "other", "role": "read"},
