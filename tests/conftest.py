@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadScopeScheduling
 
 pytest_plugins = ["tests.stuck", "tests.postgres", "tests.docker"]
 
@@ -28,7 +29,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--no-engine", action="store_true", help="leave out the tests that need a Docker engine")
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist's own, which reads the groups
+class OneProcessEach(LoadScopeScheduling):
+    """Tests that run one after the other, in one process: all of the engine's tests, and those of each other module.
+
+    pytest-xdist 3.8 has marks for that, which it loses with pytest 9.2.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        module = nodeid.partition("::")[0]
+        return "tests/engine" if module.startswith("tests/engine/") else module
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneProcessEach:
+    return OneProcessEach(config, log)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     kept: list[pytest.Item] = []
     left_out: list[pytest.Item] = []
@@ -36,8 +52,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         tier = item.path.relative_to(TESTS).parts[0] if item.path.is_relative_to(TESTS) else ""
         if tier in TIERS:
             item.add_marker(tier)
-        # A group runs one after the other, in one process: all of the engine's tests, and those of each other module.
-        item.add_marker(pytest.mark.xdist_group("engine" if tier == "engine" else str(item.path)))
         (left_out if config.getoption("no_engine") and tier in NEED_ENGINE else kept).append(item)
     config.stash[LEFT_OUT] = len(left_out)
     if left_out:

@@ -4,7 +4,6 @@
 
 ensure_browser() {
   command -v google-chrome >/dev/null || need chromium chromium fonts-dejavu-core
-  [ -d .cache/axe ] && return 0
   need npm npm
-  "$PYTHON" -m tests.browser.axe || fail "axe-core could not be fetched: check the network and npm's registry setting"
+  "$PYTHON" -m tests.browser.axe >/dev/null || fail "axe-core could not be fetched: check the network and npm's registry setting"
 }

@@ -39,9 +39,10 @@ if TYPE_CHECKING:
     from app.api.services import Services
     from app.postgres.pool import Pool
 
-CHANGING: Final = [operation for operation in OPERATIONS if operation.method != "GET"]
-# These need an engine, and have their own tests.
-ELSEWHERE: Final = ("/products", "/rollouts", "/retention", "DELETE /images/{id}")
+LOOKING: Final = {"check_repository"}  # asks GitHub, and changes nothing
+CHANGING: Final = [operation for operation in OPERATIONS if operation.method != "GET" and operation.id not in LOOKING]
+# These need an engine or a webhook, and have their own tests.
+ELSEWHERE: Final = ("/products", "/rollouts", "/retention", "DELETE /images/{id}", "POST /repositories/{id}/ping")
 
 
 def named(operation: Operation) -> str:

@@ -44,6 +44,7 @@ async def github(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Loca
         await github.tag_many("acme/bre", *(f"v1.{number}" for number in range(PAGE + 2)))
         await github.commit("acme/bre", {"a": "b"}, "<b>Retry</b> SEPA batches\n\nBecause.")
         await github.tag("acme/bre", "v2.0")
+        github.state.seen.clear()
         yield github
 
 
