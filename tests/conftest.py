@@ -29,7 +29,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--no-engine", action="store_true", help="leave out the tests that need a Docker engine")
 
 
-class OneProcessEach(LoadScopeScheduling):
+class OneProcessEach(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist has no types
     """Tests that run one after the other, in one process: all of the engine's tests, and those of each other module.
 
     pytest-xdist 3.8 has marks for that, which it loses with pytest 9.2.

@@ -45,6 +45,7 @@ NAV: Final = (
     ("/activity", "Activity"),
     ("/settings", "Settings"),
 )
+ADMINS_ONLY: Final = {"/activity"}  # as the audit log in the API
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -72,7 +73,7 @@ def render(
     shown = {
         "base": base,
         "title": title,
-        "nav": NAV,
+        "nav": _nav_of(session),
         "path": request.url.path.removeprefix(base) or "/",
         "principal": session.principal if session else None,
         "csrf": session.csrf if session else None,
@@ -81,6 +82,12 @@ def render(
     }
     html = TEMPLATES.get_template(template).render(shown | values)
     return HTMLResponse(html, status, headers={"Content-Security-Policy": POLICY})
+
+
+def _nav_of(session: Session | None) -> list[tuple[str, str]]:
+    """The pages that whoever is signed in may see."""
+    is_admin = session is not None and session.principal.role is Role.ADMIN
+    return [(path, name) for path, name in NAV if is_admin or path not in ADMINS_ONLY]
 
 
 def session_of(request: Request) -> Session | None:

@@ -1,16 +1,21 @@
 -- name: deliveries_older
 -- The ids of a page of the inbox, newest first, behind one id; in one state, of one repository. One of the three parts
--- is read, by the index that serves what is asked for.
+-- is read, by the index that serves what is asked for: compared as rows, since the planner would walk through all ids to
+-- find what equals a value that it does not know.
 select id from (
-  (select id from deliveries where $1::delivery_state is null and $2::text is null and ($3::bigint is null or id < $3)
+  (select id from deliveries
+    where $1::delivery_state is null and $2::text is null and id < coalesce($3::bigint, 9223372036854775807)
     order by id desc limit $4)
   union all
-  (select id from deliveries where $1::delivery_state is not null and $2::text is null and state = $1
-                               and ($3::bigint is null or id < $3) order by id desc limit $4)
+  (select id from deliveries
+    where $1::delivery_state is not null and $2::text is null
+      and (state, id) < ($1, coalesce($3::bigint, 9223372036854775807)) and state >= $1
+    order by state desc, id desc limit $4)
   union all
-  (select id from deliveries where $2::text is not null and lower(repo) = lower($2)
-                               and ($1::delivery_state is null or state = $1) and ($3::bigint is null or id < $3)
-    order by id desc limit $4)) found
+  (select id from deliveries
+    where $2::text is not null and ($1::delivery_state is null or state = $1)
+      and (lower(repo), id) < (lower($2), coalesce($3::bigint, 9223372036854775807)) and lower(repo) >= lower($2)
+    order by lower(repo) desc, id desc limit $4)) found
  order by id desc;
 
 -- name: deliveries_newer
@@ -18,11 +23,14 @@ select id from (
 select id from (
   (select id from deliveries where $1::delivery_state is null and $2::text is null and id > $3 order by id limit $4)
   union all
-  (select id from deliveries where $1::delivery_state is not null and $2::text is null and state = $1 and id > $3
-    order by id limit $4)
+  (select id from deliveries
+    where $1::delivery_state is not null and $2::text is null and (state, id) > ($1, $3) and state <= $1
+    order by state, id limit $4)
   union all
-  (select id from deliveries where $2::text is not null and lower(repo) = lower($2)
-                               and ($1::delivery_state is null or state = $1) and id > $3 order by id limit $4)) found
+  (select id from deliveries
+    where $2::text is not null and ($1::delivery_state is null or state = $1)
+      and (lower(repo), id) > (lower($2), $3) and lower(repo) <= lower($2)
+    order by lower(repo), id limit $4)) found
  order by id;
 
 -- name: deliveries_listed
