@@ -134,6 +134,7 @@ async function act(element, form) {
   if (confirm && !(await ask(confirm, { title, yes }))) return;
   const buttons = form ? form.querySelectorAll("button:not([type=button])") : [element];
   for (const button of buttons) button.disabled = true;
+  leaving = then.startsWith("go:");
   try {
     const answer = await call(method, path, body);
     if (done) say(done);
@@ -141,6 +142,7 @@ async function act(element, form) {
     if (then.startsWith("go:")) location.assign(base + then.slice(3).replace("{id}", answer?.id ?? ""));
     else if (then === "reload") await refresh();
   } catch (problem) {
+    leaving = false;
     if (problem instanceof Error) throw problem;
     showProblem(problem, form);
   } finally {
@@ -165,6 +167,9 @@ document.addEventListener("submit", (event) => {
 // ---------------------------------------------------------------- staying true
 
 let reading = null;
+// Set while a call is under way after which one goes elsewhere: what this page shows may be gone before the call ends.
+let leaving = false;
+addEventListener("pageshow", () => (leaving = false));
 
 // Reads this page anew and puts in what differs of its live parts: of those of the topics, or of all. A part in which
 // somebody types or whose menu is open waits for the next time.
@@ -174,11 +179,14 @@ export function refresh(topics) {
 }
 
 async function readAnew(topics) {
+  if (leaving) return;
   const response = await fetch(location.href, { headers: { Accept: "text/html" } });
   if (response.redirected && new URL(response.url).pathname === `${base}/signin`) {
     location.assign(response.url);
     return;
   }
+  if (leaving) return;
+  if (response.status === 404) location.reload(); // what this page shows was deleted by somebody
   if (!response.ok) return;
   const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
   for (const part of document.querySelectorAll("[data-live][id]")) {
